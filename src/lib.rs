@@ -1,0 +1,4 @@
+//! polyserve
+#![allow(dead_code, unused_imports, missing_docs)] // while the layers above are being built
+
+pub mod net;

@@ -1,0 +1,18 @@
+//! The socket layer: every socket call of the crate is made below this module.
+
+mod addr;
+mod errors;
+mod platform;
+mod stream;
+
+pub use addr::{Addr, UnixName};
+pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
+pub(crate) use platform::{WakeFd, wait_any};
+pub(crate) use stream::Stream;
+
+/// What a socket is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}

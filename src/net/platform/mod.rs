@@ -1,0 +1,19 @@
+//! All that depends on the operating system. Each system offers the same names:
+//!
+//! - `recv(socket, buf, may_block)`, `recv_append(socket, vec)`, `send(socket, bytes)`:
+//!   repeated after a signal, never raise `SIGPIPE`; all but `recv(.., true)` never wait.
+//! - `make_ready_for_polling(socket)`: what must be set once before those that never wait.
+//! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
+//! - `WakeFd`: something to wait on that another thread can ring; `ring` and `clear`.
+//! - `wait_any(sources, wake, deadline)`: waits for some of a few sockets, a ring, or an instant.
+//! - `credentials(socket)`: who is at the other end of a Unix socket.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::*;
+
+#[cfg(not(unix))]
+mod other;
+#[cfg(not(unix))]
+pub(crate) use other::*;

@@ -1,0 +1,194 @@
+//! Unix: flags of the call say that it must not wait, so that sockets stay in blocking mode and a
+//! thread may still block in `recv`.
+
+use crate::net::Interest;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::{SockAddr, Socket};
+use std::io;
+use std::time::Instant;
+
+// Apple has no MSG_NOSIGNAL; socket2 sets SO_NOSIGPIPE on the sockets that it makes there.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+pub(crate) fn recv(socket: &Socket, buf: &mut [u8], may_block: bool) -> io::Result<usize> {
+    let flags = if may_block {
+        RecvFlags::empty()
+    } else {
+        RecvFlags::DONTWAIT
+    };
+    loop {
+        match rustix::net::recv(socket, &mut *buf, flags) {
+            Ok((_, n)) => return Ok(n),
+            Err(rustix::io::Errno::INTR) => (),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+pub(crate) fn recv_append(socket: &Socket, buf: &mut Vec<u8>) -> io::Result<usize> {
+    debug_assert!(buf.capacity() > buf.len(), "a read needs room");
+    loop {
+        let room = rustix::buffer::spare_capacity(buf);
+        match rustix::net::recv(socket, room, RecvFlags::DONTWAIT) {
+            Ok((n, _)) => return Ok(n),
+            Err(rustix::io::Errno::INTR) => (),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | NO_SIGNAL) {
+            Ok(n) => return Ok(n),
+            Err(rustix::io::Errno::INTR) => (),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+pub(crate) fn make_ready_for_polling(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// Takes one connection. The listener is in non-blocking mode; on Linux the new socket does not
+/// inherit that, on BSD and Apple it does, and is set back.
+pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    let (socket, addr) = listener.accept()?;
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        socket.set_nonblocking(false)?;
+    }
+    Ok((socket, addr))
+}
+
+/// What another thread rings to end a wait. Several rings may become one.
+#[derive(Debug)]
+pub(crate) struct WakeFd {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    event: OwnedFd,
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pipe: (OwnedFd, OwnedFd),
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl WakeFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { event })
+    }
+
+    pub(crate) fn ring(&self) {
+        // It can only fail when the counter is full, and then it is readable already.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn clear(&self) {
+        let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl AsFd for WakeFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl WakeFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (read, write) = std::os::unix::net::UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        Ok(Self {
+            pipe: (read.into(), write.into()),
+        })
+    }
+
+    pub(crate) fn ring(&self) {
+        // A full pipe is readable already.
+        let _ = rustix::io::write(&self.pipe.1, &[1]);
+    }
+
+    pub(crate) fn clear(&self) {
+        while matches!(rustix::io::read(&self.pipe.0, &mut [0u8; 64]), Ok(n) if n == 64) {}
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl AsFd for WakeFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.0.as_fd()
+    }
+}
+
+/// Waits until one of the sockets is ready for what it is wanted for, the bell rings, or the
+/// deadline has passed. The bell is cleared. Returns which sockets are ready for anything.
+pub(crate) fn wait_any(
+    sources: &[(&Socket, Interest)],
+    wake: Option<&WakeFd>,
+    deadline: Option<Instant>,
+) -> io::Result<Vec<bool>> {
+    let mut fds: Vec<PollFd<'_>> = sources
+        .iter()
+        .map(|(socket, interest)| PollFd::new(*socket, poll_flags(*interest)))
+        .collect();
+    if let Some(wake) = wake {
+        fds.push(PollFd::new(wake, PollFlags::IN));
+    }
+    loop {
+        match poll(&mut fds, timespec_until(deadline).as_ref()) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => (),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if let Some(wake) = wake {
+        if fds.last().is_some_and(|fd| !fd.revents().is_empty()) {
+            wake.clear();
+        }
+    }
+    Ok(fds[..sources.len()]
+        .iter()
+        .map(|fd| !fd.revents().is_empty())
+        .collect())
+}
+
+fn poll_flags(interest: Interest) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    if interest.read {
+        flags |= PollFlags::IN | PollFlags::PRI;
+    }
+    if interest.write {
+        flags |= PollFlags::OUT;
+    }
+    flags
+}
+
+/// The time left, rounded up so that a wait never ends early. `None` waits without end.
+pub(crate) fn timespec_until(deadline: Option<Instant>) -> Option<Timespec> {
+    let left = deadline?.saturating_duration_since(Instant::now());
+    Timespec::try_from(left).ok()
+}
+
+/// Process, user and group at the other end of a Unix socket, as they were when it connected.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn credentials(socket: &Socket) -> Option<(i32, u32, u32)> {
+    let cred = rustix::net::sockopt::socket_peercred(socket).ok()?;
+    Some((
+        cred.pid.as_raw_nonzero().get(),
+        cred.uid.as_raw(),
+        cred.gid.as_raw(),
+    ))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn credentials(_socket: &Socket) -> Option<(i32, u32, u32)> {
+    None
+}

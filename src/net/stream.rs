@@ -1,0 +1,126 @@
+//! A connected socket of either family, and the few calls that sessions make on it.
+
+use super::addr::Addr;
+use super::platform;
+use socket2::Socket;
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connected stream socket.
+///
+/// No call of it is cut short by a signal, none raises `SIGPIPE`, and only [`recv_blocking`] ever
+/// waits.
+///
+/// [`recv_blocking`]: Stream::recv_blocking
+#[derive(Debug)]
+pub(crate) struct Stream {
+    socket: Holder,
+}
+
+/// Most sockets have one owner. A thread that blocks in a read shares its socket, so that a drain
+/// can shut it down from outside.
+#[derive(Debug)]
+enum Holder {
+    Own(Socket),
+    Shared(Arc<Socket>),
+}
+
+impl Stream {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self {
+            socket: Holder::Own(socket),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        match &self.socket {
+            Holder::Own(socket) => socket,
+            Holder::Shared(socket) => socket,
+        }
+    }
+
+    /// Splits off a handle that keeps the descriptor open as long as it lives.
+    pub(crate) fn into_shared(self) -> (Self, Arc<Socket>) {
+        let socket = match self.socket {
+            Holder::Own(socket) => Arc::new(socket),
+            Holder::Shared(socket) => socket,
+        };
+        (
+            Self {
+                socket: Holder::Shared(Arc::clone(&socket)),
+            },
+            socket,
+        )
+    }
+
+    /// Reads what is there. Zero is the end of the stream.
+    pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        platform::recv(self.socket(), buf, false)
+    }
+
+    /// Reads, and waits until there is something to read or the read time-out has passed, which
+    /// is told as `WouldBlock` on every system.
+    pub(crate) fn recv_blocking(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match platform::recv(self.socket(), buf, true) {
+            // Windows' word for what SO_RCVTIMEO tells elsewhere by EAGAIN.
+            Err(e) if cfg!(windows) && e.kind() == io::ErrorKind::TimedOut => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => other,
+        }
+    }
+
+    /// Reads what is there into the spare room of `buf`, which must have some.
+    pub(crate) fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        platform::recv_append(self.socket(), buf)
+    }
+
+    /// Hands bytes to the system. A short count means that it took no more.
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        platform::send(self.socket(), bytes)
+    }
+
+    /// Makes the socket fit for calls that must not wait, where a flag of the call cannot say so.
+    pub(crate) fn make_ready_for_polling(&self) -> io::Result<()> {
+        platform::make_ready_for_polling(self.socket())
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        // A zero time-out would mean "for ever" to the system and is an error to socket2.
+        let timeout = timeout.map(|t| t.max(Duration::from_millis(1)));
+        self.socket().set_read_timeout(timeout)
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket().shutdown(how)
+    }
+
+    /// Makes the close that follows a reset (RST) in place of an orderly end.
+    pub(crate) fn reset_on_close(&self) {
+        // Where the system refuses, the close is an orderly one: nothing better is left to do.
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+
+    /// An error that the system holds for this socket, such as a reset seen by nobody yet.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket().take_error()
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from_sock_addr(&self.socket().local_addr()?))
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from_sock_addr(&self.socket().peer_addr()?))
+    }
+
+    /// Takes the socket out, if nobody else holds it.
+    pub(crate) fn into_socket(self) -> io::Result<Socket> {
+        match self.socket {
+            Holder::Own(socket) => Ok(socket),
+            Holder::Shared(shared) => Arc::try_unwrap(shared).or_else(|s| s.try_clone()),
+        }
+    }
+}
