@@ -3,11 +3,14 @@
 mod addr;
 mod errors;
 mod platform;
+mod registration;
 mod stream;
 
 pub use addr::{Addr, UnixName};
+
 pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
 pub(crate) use platform::{WakeFd, wait_any};
+pub(crate) use registration::{Mode, Registration};
 pub(crate) use stream::Stream;
 
 /// What a socket is watched for.
