@@ -52,6 +52,7 @@ impl Addr {
         if let Some(addr) = addr.as_socket() {
             return Addr::Tcp(addr);
         }
+        #[cfg(unix)]
         if let Some(path) = addr.as_pathname() {
             return Addr::Unix(UnixName::Path(path.to_path_buf()));
         }

@@ -114,3 +114,100 @@ mod sys {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    fn error(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno.raw_os_error())
+    }
+
+    fn check_accept(policy: AcceptPolicy, errnos: &[Errno]) {
+        for errno in errnos {
+            assert_eq!(accept_policy(&error(*errno)), policy, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_backlog_is_waited_for() {
+        check_accept(AcceptPolicy::WouldBlock, &[Errno::AGAIN, Errno::WOULDBLOCK]);
+    }
+
+    #[test]
+    fn running_out_pauses_accepting() {
+        let out_of = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        check_accept(AcceptPolicy::Pause, &out_of);
+    }
+
+    #[test]
+    fn an_error_of_one_connection_takes_the_next_one_at_once() {
+        let of_one_connection = [
+            Errno::INTR,
+            Errno::CONNABORTED,
+            Errno::PROTO,
+            Errno::NETDOWN,
+            Errno::NOPROTOOPT,
+            Errno::HOSTDOWN,
+            #[cfg(target_os = "linux")]
+            Errno::NONET,
+            Errno::HOSTUNREACH,
+            Errno::OPNOTSUPP,
+            Errno::NETUNREACH,
+            Errno::TIMEDOUT,
+            Errno::PERM,
+            Errno::CONNRESET,
+        ];
+        check_accept(AcceptPolicy::Retry, &of_one_connection);
+    }
+
+    #[test]
+    fn only_what_names_the_listener_itself_is_its_end() {
+        let of_the_listener = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK];
+        check_accept(AcceptPolicy::Dead, &of_the_listener);
+    }
+
+    #[test]
+    fn an_unknown_error_pauses_and_never_ends_the_listener() {
+        let unknown = [Errno::IO, Errno::ACCESS, Errno::NXIO, Errno::FAULT];
+        check_accept(AcceptPolicy::Pause, &unknown);
+        let unnumbered = io::Error::other("not of the system");
+        assert_eq!(accept_policy(&unnumbered), AcceptPolicy::Pause);
+    }
+
+    #[test]
+    fn an_error_without_a_number_goes_by_its_kind() {
+        for (kind, policy) in [
+            (io::ErrorKind::WouldBlock, AcceptPolicy::WouldBlock),
+            (io::ErrorKind::Interrupted, AcceptPolicy::Retry),
+            (io::ErrorKind::ConnectionAborted, AcceptPolicy::Retry),
+            (io::ErrorKind::ConnectionReset, AcceptPolicy::Retry),
+            (io::ErrorKind::InvalidInput, AcceptPolicy::Pause),
+        ] {
+            assert_eq!(accept_policy(&kind.into()), policy, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn each_error_of_a_connection_has_one_meaning() {
+        for (errno, class) in [
+            (Errno::INTR, IoClass::Retry),
+            (Errno::AGAIN, IoClass::WouldBlock),
+            (Errno::WOULDBLOCK, IoClass::WouldBlock),
+            (Errno::TIMEDOUT, IoClass::TimedOut),
+            (Errno::CONNRESET, IoClass::PeerGone),
+            (Errno::CONNABORTED, IoClass::PeerGone),
+            (Errno::PIPE, IoClass::PeerGone),
+            (Errno::NOTCONN, IoClass::PeerGone),
+            (Errno::BADF, IoClass::Fatal),
+            (Errno::INVAL, IoClass::Fatal),
+            (Errno::IO, IoClass::Fatal),
+            (Errno::NOBUFS, IoClass::Fatal),
+            (Errno::NOMEM, IoClass::Fatal),
+            (Errno::HOSTUNREACH, IoClass::Fatal),
+        ] {
+            assert_eq!(io_class(&error(errno)), class, "{errno:?}");
+        }
+    }
+}
