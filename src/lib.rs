@@ -1,8 +1,38 @@
-//! polyserve
-#![allow(dead_code, unused_imports, missing_docs)] // while the layers above are being built
+//! TCP servers and clients without async.
 
+mod acceptor;
+mod backend;
+mod buffer;
 pub mod client;
-pub mod limit;
+mod connection;
+mod handler;
+mod layer;
+mod limit;
 pub mod net;
+pub mod observe;
+mod server;
+mod session;
+mod shutdown;
+#[cfg(feature = "signals")]
+pub mod signals;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+pub use acceptor::{AcceptTurn, Acceptor};
+pub use backend::{
+    Backend, EventLoop, ParseStrategyError, Strategy, ThreadPerConnection, ThreadPool,
+};
+pub use buffer::Input;
 pub use client::Client;
+pub use connection::{Limits, Ready, Timeouts, Turn, Wants};
+pub use handler::{
+    Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,
+    Credentials, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
+};
+pub use layer::{Layer, Progress};
+pub use limit::Limit;
+pub use net::{Addr, BindError, SocketOptions};
+pub use observe::{Observer, StderrObserver};
+pub use server::{Builder, ConfigError, ServeError, Server, ServerHandle};
+pub use session::{Scratch, Session};
+pub use shutdown::DrainReport;

@@ -6,7 +6,7 @@
 /// to be written out. No value of `T` means "no limit" by accident, zero included.
 ///
 /// ```
-/// use polyserve::limit::Limit;
+/// use polyserve::Limit;
 /// use std::time::Duration;
 ///
 /// assert_eq!(Limit::from(Duration::ZERO), Limit::At(Duration::ZERO));

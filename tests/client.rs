@@ -2,8 +2,8 @@
 //! wait is bounded, and none is a sleep.
 
 use polyserve::Client;
+use polyserve::Limit;
 use polyserve::client::{ClientError, ConnectError, Phase};
-use polyserve::limit::Limit;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
@@ -105,15 +105,8 @@ mod connecting {
         assert!(error.is_retryable());
         assert_eq!(error.attempts().len(), 1);
         assert_eq!(error.attempts()[0].addr().as_tcp(), Some(addr));
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("cannot connect to {addr}: "))
-        );
-        assert_eq!(
-            io::Error::from(error).kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert!(error.to_string().starts_with(&format!("cannot connect to {addr}: ")));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
@@ -170,24 +163,19 @@ mod connecting {
         let (let_go, hold) = channel::<()>();
         let hold = Mutex::new(hold);
         let (began, begins) = channel();
-        let hanging = Client::builder()
-            .connect_timeout(SHORT)
-            .resolver(move |_: &str, _: u16| {
-                began.send(()).unwrap();
-                // The sender is dropped at the end of the test.
-                let _ = hold.lock().unwrap().recv_timeout(LONG);
-                Ok(Vec::new())
-            });
+        let hanging = Client::builder().connect_timeout(SHORT).resolver(move |_: &str, _: u16| {
+            began.send(()).unwrap();
+            // The sender is dropped at the end of the test.
+            let _ = hold.lock().unwrap().recv_timeout(LONG);
+            Ok(Vec::new())
+        });
         for _ in 0..4 {
             let start = Instant::now();
             let error = hanging.connect("slow:1").unwrap_err();
             assert_took(start, SHORT);
             assert!(matches!(error, ConnectError::LookupTimedOut { .. }));
             assert!(error.is_timeout());
-            assert_eq!(
-                error.to_string(),
-                "no answer about slow within 60ms while resolving"
-            );
+            assert_eq!(error.to_string(), "no answer about slow within 60ms while resolving");
         }
         let start = Instant::now();
         let error = hanging.connect("slow:1").unwrap_err();
@@ -201,9 +189,8 @@ mod connecting {
 
         drop(let_go);
         let (addr, _server) = serve(echo);
-        let later = Client::builder()
-            .connect_timeout(LONG)
-            .resolver(move |_: &str, _: u16| Ok(vec![addr]));
+        let later =
+            Client::builder().connect_timeout(LONG).resolver(move |_: &str, _: u16| Ok(vec![addr]));
         later.connect("quick:1").unwrap();
     }
 
@@ -254,10 +241,7 @@ mod connecting {
     fn a_black_hole_alone_is_a_time_out() {
         let (hole, _keep) = black_hole();
         let start = Instant::now();
-        let error = Client::builder()
-            .connect_timeout(SHORT)
-            .connect(hole)
-            .unwrap_err();
+        let error = Client::builder().connect_timeout(SHORT).connect(hole).unwrap_err();
         assert_took(start, SHORT - Duration::from_millis(1));
         assert!(error.is_timeout(), "{error}");
         assert!(error.to_string().contains("no answer within"), "{error}");
@@ -297,10 +281,7 @@ mod reading {
         assert_took(start, SHORT);
         assert!(error.is_timeout());
         assert_eq!(error.phase(), Phase::Read);
-        assert_eq!(
-            error.to_string(),
-            format!("no answer from {addr} within 60ms while reading")
-        );
+        assert_eq!(error.to_string(), format!("no answer from {addr} within 60ms while reading"));
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
         drop(client);
         server.join().unwrap().unwrap();
@@ -337,10 +318,7 @@ mod reading {
         client.recv_exact(&mut two).unwrap();
         assert_eq!(&two, b"re");
         let error = client.recv_until(b"\n", 99).unwrap_err();
-        assert!(
-            matches!(error, ClientError::UnexpectedEof { got: 2, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ClientError::UnexpectedEof { got: 2, .. }), "{error}");
         assert_eq!(client.buffered(), b"st");
         assert_eq!(client.recv_to_end(2).unwrap(), b"st");
         assert_eq!(client.recv(&mut two).unwrap(), 0);
@@ -372,15 +350,9 @@ mod reading {
         let (addr, _server) = serve(|mut stream| stream.write_all(&[b'x'; 9]).unwrap());
         let mut client = Client::connect(addr).unwrap();
         let error = client.recv_until(b"\n", 8).unwrap_err();
-        assert!(
-            matches!(error, ClientError::TooLong { max: 8, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ClientError::TooLong { max: 8, .. }), "{error}");
         let error = client.recv_to_end(8).unwrap_err();
-        assert!(
-            matches!(error, ClientError::TooLong { max: 8, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ClientError::TooLong { max: 8, .. }), "{error}");
         assert_eq!(client.recv_to_end(9).unwrap(), [b'x'; 9]);
     }
 
@@ -411,10 +383,7 @@ mod reading {
         let error = client.recv(&mut [0; 8]).unwrap_err();
         assert!(matches!(error, ClientError::Read { .. }), "{error}");
         assert_eq!(error.to_string(), format!("cannot read from {addr}"));
-        assert_eq!(
-            io::Error::from(error).kind(),
-            io::ErrorKind::ConnectionReset
-        );
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]
@@ -447,19 +416,13 @@ mod writing {
             stream.write_all(b"hi").unwrap();
             let _ = wait.recv_timeout(LONG);
         });
-        let mut client = Client::builder()
-            .write_timeout(SHORT)
-            .connect(addr)
-            .unwrap();
+        let mut client = Client::builder().write_timeout(SHORT).connect(addr).unwrap();
         let start = Instant::now();
         let error = client.send(&vec![0; MUCH]).unwrap_err();
         assert_took(start, SHORT);
         assert_eq!(error.phase(), Phase::Write);
         assert!(error.is_timeout() && !error.is_retryable());
-        let ClientError::TimedOut {
-            done: sent, total, ..
-        } = error
-        else {
+        let ClientError::TimedOut { done: sent, total, .. } = error else {
             panic!("{error}");
         };
         assert!(0 < sent && sent < MUCH && total == Some(MUCH));
@@ -483,10 +446,7 @@ mod writing {
             wait.recv_timeout(LONG).unwrap();
             io::copy(&mut stream, &mut io::sink()).unwrap()
         });
-        let mut client = Client::builder()
-            .write_timeout(Duration::ZERO)
-            .connect(addr)
-            .unwrap();
+        let mut client = Client::builder().write_timeout(Duration::ZERO).connect(addr).unwrap();
         let mut sent = 0;
         let error = loop {
             match client.write(&[0; 65536]) {
@@ -614,15 +574,10 @@ mod exchanging {
                 let _ = wait.recv_timeout(LONG);
                 drop(stream);
             });
-            let mut client = Client::builder()
-                .read_timeout(SHORT)
-                .write_timeout(SHORT)
-                .connect(addr)
-                .unwrap();
+            let mut client =
+                Client::builder().read_timeout(SHORT).write_timeout(SHORT).connect(addr).unwrap();
             let start = Instant::now();
-            let error = client
-                .exchange(&vec![0; len], |_| ControlFlow::Continue(()))
-                .unwrap_err();
+            let error = client.exchange(&vec![0; len], |_| ControlFlow::Continue(())).unwrap_err();
             assert_took(start, SHORT);
             assert!(error.is_timeout());
             assert_eq!(error.phase(), phase);
@@ -738,16 +693,11 @@ mod unix {
         let path = SocketPath::new("full");
         let listener =
             socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-        listener
-            .bind(&socket2::SockAddr::unix(&path.0).unwrap())
-            .unwrap();
+        listener.bind(&socket2::SockAddr::unix(&path.0).unwrap()).unwrap();
         listener.listen(0).unwrap();
         let _first = Client::connect(path.endpoint()).unwrap();
         let start = Instant::now();
-        let error = Client::builder()
-            .connect_timeout(SHORT)
-            .connect(path.endpoint())
-            .unwrap_err();
+        let error = Client::builder().connect_timeout(SHORT).connect(path.endpoint()).unwrap_err();
         // The kernel counts this one in its own, coarser ticks.
         assert_took(start, SHORT - Duration::from_millis(10));
         assert!(error.is_timeout(), "{error}");
@@ -801,10 +751,7 @@ while True:
     impl Server {
         /// `None` where there is no Python.
         fn start() -> Option<Self> {
-            let started = Command::new("python3")
-                .args(["-c", ECHO])
-                .stdout(Stdio::piped())
-                .spawn();
+            let started = Command::new("python3").args(["-c", ECHO]).stdout(Stdio::piped()).spawn();
             let mut child = match started {
                 Ok(child) => child,
                 Err(error) if std::env::var_os("POLYSERVE_REQUIRE").is_some() => {

@@ -19,7 +19,7 @@ use std::time::Duration;
 /// ```
 /// # use std::net::TcpListener;
 /// use polyserve::Client;
-/// use polyserve::limit::Limit;
+/// use polyserve::Limit;
 /// use std::time::Duration;
 ///
 /// # let listener = TcpListener::bind("127.0.0.1:0")?;

@@ -7,7 +7,7 @@ use super::error::{Attempt, ConnectError};
 use super::resolve::resolve;
 use crate::limit::Limit;
 use crate::net::{Addr, Stream, UnixName};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::time::Duration;
 
@@ -29,11 +29,7 @@ pub(super) fn connect(
         let timeout = deadline.share(addrs.len() - i);
         match open(addr, timeout, config) {
             Ok(stream) => return Ok((stream, addr.clone())),
-            Err(error) => attempts.push(Attempt {
-                addr: addr.clone(),
-                timeout,
-                error,
-            }),
+            Err(error) => attempts.push(Attempt { addr: addr.clone(), timeout, error }),
         }
     }
     Err(ConnectError::Unreachable {
@@ -49,10 +45,9 @@ fn addresses(
 ) -> Result<Vec<Addr>, ConnectError> {
     Ok(match endpoint.route()? {
         Route::Direct(addr) => vec![addr.clone()],
-        Route::Lookup { host, port } => resolve(&config.resolver, host, port, deadline)?
-            .into_iter()
-            .map(Addr::from)
-            .collect(),
+        Route::Lookup { host, port } => {
+            resolve(&config.resolver, host, port, deadline)?.into_iter().map(Addr::from).collect()
+        }
     })
 }
 
@@ -142,6 +137,7 @@ fn refuse_self_connect(socket: &Socket) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::Domain;
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     #[test]

@@ -15,10 +15,7 @@ pub(super) struct Deadline {
 impl Deadline {
     pub(super) fn start(limit: Limit<Duration>) -> Self {
         let timeout = limit.get();
-        Self {
-            timeout,
-            at: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-        }
+        Self { timeout, at: timeout.and_then(|timeout| Instant::now().checked_add(timeout)) }
     }
 
     pub(super) fn at(&self) -> Option<Instant> {
@@ -59,9 +56,6 @@ mod tests {
         let share = deadline.share(3).unwrap();
         assert!(share <= Duration::from_secs(3) && share > Duration::from_secs(2));
         assert_eq!(Deadline::start(Limit::Unlimited).share(3), None);
-        assert_eq!(
-            Deadline::start(Duration::ZERO.into()).share(0),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(Deadline::start(Duration::ZERO.into()).share(0), Some(Duration::ZERO));
     }
 }

@@ -26,14 +26,8 @@ pub struct Endpoint(Place);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     Addr(Addr),
-    Name {
-        host: String,
-        port: u16,
-    },
-    Bad {
-        given: String,
-        problem: &'static str,
-    },
+    Name { host: String, port: u16 },
+    Bad { given: String, problem: &'static str },
 }
 
 /// What is to be done to reach an endpoint.
@@ -47,10 +41,9 @@ impl Endpoint {
         match &self.0 {
             Place::Addr(addr) => Ok(Route::Direct(addr)),
             Place::Name { host, port } => Ok(Route::Lookup { host, port: *port }),
-            Place::Bad { given, problem } => Err(ConnectError::BadAddress {
-                given: given.as_str().into(),
-                problem,
-            }),
+            Place::Bad { given, problem } => {
+                Err(ConnectError::BadAddress { given: given.as_str().into(), problem })
+            }
         }
     }
 
@@ -68,9 +61,7 @@ impl Endpoint {
         if host.contains([':', '[', ']']) {
             return Err("the IPv6 address is not in brackets or not a valid one");
         }
-        let port = port
-            .parse()
-            .map_err(|_| "the port is not a number up to 65535")?;
+        let port = port.parse().map_err(|_| "the port is not a number up to 65535")?;
         Ok(named(host, port))
     }
 }
@@ -79,10 +70,7 @@ impl Endpoint {
 fn named(host: &str, port: u16) -> Place {
     match host.parse::<IpAddr>() {
         Ok(ip) => Place::Addr(SocketAddr::new(ip, port).into()),
-        Err(_) => Place::Name {
-            host: host.to_owned(),
-            port,
-        },
+        Err(_) => Place::Name { host: host.to_owned(), port },
     }
 }
 
@@ -102,10 +90,10 @@ fn unix(name: &str) -> Result<Place, &'static str> {
 
 impl From<&str> for Endpoint {
     fn from(text: &str) -> Self {
-        Endpoint(Endpoint::parse(text).unwrap_or_else(|problem| Place::Bad {
-            given: text.to_owned(),
-            problem,
-        }))
+        Endpoint(
+            Endpoint::parse(text)
+                .unwrap_or_else(|problem| Place::Bad { given: text.to_owned(), problem }),
+        )
     }
 }
 
@@ -190,19 +178,13 @@ mod tests {
 
     #[test]
     fn a_literal_needs_no_lookup() {
-        for endpoint in [
-            Endpoint::from("127.0.0.1:7"),
-            ("127.0.0.1", 7).into(),
-            ("::1", 7).into(),
-        ] {
+        for endpoint in [Endpoint::from("127.0.0.1:7"), ("127.0.0.1", 7).into(), ("::1", 7).into()]
+        {
             assert!(matches!(endpoint.route(), Ok(Route::Direct(_))));
         }
         assert!(matches!(
             Endpoint::from("localhost:7").route(),
-            Ok(Route::Lookup {
-                host: "localhost",
-                port: 7
-            })
+            Ok(Route::Lookup { host: "localhost", port: 7 })
         ));
     }
 

@@ -168,9 +168,9 @@ impl ConnectError {
     pub fn is_retryable(&self) -> bool {
         match self {
             ConnectError::BadAddress { .. } => false,
-            ConnectError::Unreachable { attempts, .. } => attempts
-                .iter()
-                .any(|attempt| may_pass(attempt.error.kind())),
+            ConnectError::Unreachable { attempts, .. } => {
+                attempts.iter().any(|attempt| may_pass(attempt.error.kind()))
+            }
             _ => true,
         }
     }
@@ -425,11 +425,7 @@ mod tests {
 
     #[test]
     fn errors_are_small_enough_to_be_returned() {
-        assert!(
-            size_of::<ClientError>() < 100,
-            "{}",
-            size_of::<ClientError>()
-        );
+        assert!(size_of::<ClientError>() < 100, "{}", size_of::<ClientError>());
         assert!(size_of::<ConnectError>() < 100);
     }
 
@@ -452,11 +448,7 @@ mod tests {
                 "no answer from 127.0.0.1:5000 within 2s while writing (3 of 8 bytes)",
             ),
             (
-                ClientError::UnexpectedEof {
-                    peer: peer(),
-                    got: 3,
-                    expected: Some(8),
-                },
+                ClientError::UnexpectedEof { peer: peer(), got: 3, expected: Some(8) },
                 "127.0.0.1:5000 ended the stream after 3 bytes, expected 8",
             ),
         ] {
@@ -499,10 +491,8 @@ mod tests {
 
     #[test]
     fn a_lookup_without_a_thread_does_not_look_like_a_read_that_would_wait() {
-        let error = ConnectError::Lookup {
-            host: "h".into(),
-            source: io::ErrorKind::WouldBlock.into(),
-        };
+        let error =
+            ConnectError::Lookup { host: "h".into(), source: io::ErrorKind::WouldBlock.into() };
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::Other);
     }
 }

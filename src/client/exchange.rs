@@ -44,11 +44,7 @@ pub(super) fn exchange(
         half_close: afterwards == Afterwards::HalfClose,
         on_reply,
         buf: vec![0; READ_BYTES],
-        moved: Exchanged {
-            sent: 0,
-            received: 0,
-            ended: false,
-        },
+        moved: Exchanged { sent: 0, received: 0, ended: false },
     };
     let result = exchange.run();
     let sent = exchange.moved.sent;
@@ -155,15 +151,9 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()>> Exchange<'_, F> {
     }
 
     fn wait(&mut self, idle: &Deadline) -> Result<(), ClientError> {
-        let interest = Interest {
-            read: !self.moved.ended,
-            write: !self.is_sent(),
-        };
+        let interest = Interest { read: !self.moved.ended, write: !self.is_sent() };
         let peer = self.reader.peer_addr();
-        let broken = |source: io::Error| ClientError::Read {
-            peer: peer.clone(),
-            source,
-        };
+        let broken = |source: io::Error| ClientError::Read { peer: peer.clone(), source };
         if self.reader.link.wait(interest, idle).map_err(broken)? {
             return Ok(());
         }
@@ -172,12 +162,6 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()>> Exchange<'_, F> {
             return Err(self.writer.timed_out(idle, sent, self.request.len()));
         }
         let received = usize::try_from(received).unwrap_or(usize::MAX);
-        Err(ClientError::timed_out(
-            Phase::Read,
-            peer,
-            idle,
-            received,
-            None,
-        ))
+        Err(ClientError::timed_out(Phase::Read, peer, idle, received, None))
     }
 }

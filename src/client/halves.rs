@@ -25,14 +25,8 @@ impl Link {
     }
 }
 
-pub(super) const READABLE: Interest = Interest {
-    read: true,
-    write: false,
-};
-pub(super) const WRITABLE: Interest = Interest {
-    read: false,
-    write: true,
-};
+pub(super) const READABLE: Interest = Interest { read: true, write: false };
+pub(super) const WRITABLE: Interest = Interest { read: false, write: true };
 
 /// `None` where the call would have had to wait.
 pub(super) fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
@@ -68,12 +62,7 @@ pub struct ReadHalf {
 
 impl ReadHalf {
     pub(super) fn new(link: Arc<Link>, timeout: Limit<Duration>) -> Self {
-        Self {
-            link,
-            timeout,
-            held: Vec::new(),
-            start: 0,
-        }
+        Self { link, timeout, held: Vec::new(), start: 0 }
     }
 
     /// Receives what is there, or waits for it. Zero is the end of the stream, or an empty `buf`.
@@ -225,9 +214,7 @@ impl ReadHalf {
     }
 
     fn wait(&self, deadline: &Deadline) -> Result<bool, ClientError> {
-        self.link
-            .wait(READABLE, deadline)
-            .map_err(|source| self.broken(source))
+        self.link.wait(READABLE, deadline).map_err(|source| self.broken(source))
     }
 
     fn unload(&mut self, buf: &mut [u8]) -> usize {
@@ -259,26 +246,15 @@ impl ReadHalf {
     }
 
     fn broken(&self, source: io::Error) -> ClientError {
-        ClientError::Read {
-            peer: self.peer_addr().clone(),
-            source,
-        }
+        ClientError::Read { peer: self.peer_addr().clone(), source }
     }
 
     fn unexpected_eof(&self, got: usize, expected: Option<usize>) -> ClientError {
-        ClientError::UnexpectedEof {
-            peer: self.peer_addr().clone(),
-            got,
-            expected,
-        }
+        ClientError::UnexpectedEof { peer: self.peer_addr().clone(), got, expected }
     }
 
     fn too_long(&self, max: usize) -> ClientError {
-        ClientError::TooLong {
-            peer: self.peer_addr().clone(),
-            got: self.buffered().len(),
-            max,
-        }
+        ClientError::TooLong { peer: self.peer_addr().clone(), got: self.buffered().len(), max }
     }
 }
 
@@ -311,11 +287,7 @@ pub struct WriteHalf {
 
 impl WriteHalf {
     pub(super) fn new(link: Arc<Link>, timeout: Limit<Duration>) -> Self {
-        Self {
-            link,
-            timeout,
-            cut: None,
-        }
+        Self { link, timeout, cut: None }
     }
 
     /// Hands all of `bytes` to the system.
@@ -369,11 +341,7 @@ impl WriteHalf {
         sent: usize,
     ) -> Result<Option<usize>, ClientError> {
         if let Some((sent, total)) = self.cut {
-            return Err(ClientError::Incomplete {
-                peer: self.peer_addr().clone(),
-                sent,
-                total,
-            });
+            return Err(ClientError::Incomplete { peer: self.peer_addr().clone(), sent, total });
         }
         at_once(self.link.stream.send(&bytes[sent..]))
             .map_err(|source| self.broken(source, sent, bytes.len()))
@@ -416,12 +384,7 @@ impl WriteHalf {
 
     fn broken(&mut self, source: io::Error, sent: usize, total: usize) -> ClientError {
         self.stopped_after(sent, total);
-        ClientError::Write {
-            peer: self.peer_addr().clone(),
-            sent,
-            total,
-            source,
-        }
+        ClientError::Write { peer: self.peer_addr().clone(), sent, total, source }
     }
 }
 

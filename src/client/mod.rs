@@ -74,10 +74,7 @@ struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            read: Limit::At(Duration::from_secs(30)),
-            write: Limit::At(Duration::from_secs(30)),
-        }
+        Self { read: Limit::At(Duration::from_secs(30)), write: Limit::At(Duration::from_secs(30)) }
     }
 }
 

@@ -17,9 +17,7 @@ impl Client {
     /// `InvalidInput` if this is not a TCP connection.
     pub fn into_tcp(self) -> io::Result<(TcpStream, Vec<u8>)> {
         match self.peer_addr() {
-            Addr::Tcp(_) => self
-                .into_socket()
-                .map(|(socket, held)| (socket.into(), held)),
+            Addr::Tcp(_) => self.into_socket().map(|(socket, held)| (socket.into(), held)),
             other => Err(wrong_family(other, "TCP")),
         }
     }
@@ -32,9 +30,7 @@ impl Client {
     #[cfg(unix)]
     pub fn into_unix(self) -> io::Result<(UnixStream, Vec<u8>)> {
         match self.peer_addr() {
-            Addr::Unix(_) => self
-                .into_socket()
-                .map(|(socket, held)| (socket.into(), held)),
+            Addr::Unix(_) => self.into_socket().map(|(socket, held)| (socket.into(), held)),
             other => Err(wrong_family(other, "a Unix socket")),
         }
     }

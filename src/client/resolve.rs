@@ -68,17 +68,12 @@ pub(super) fn resolve(
     port: u16,
     deadline: &Deadline,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
-    let place = Places::of_process()
-        .take(deadline)
-        .ok_or_else(|| ConnectError::LookupsBusy {
-            host: host.into(),
-            limit: MAX_LOOKUPS,
-            timeout: deadline.timeout(),
-        })?;
-    let failed = |source| ConnectError::Lookup {
+    let place = Places::of_process().take(deadline).ok_or_else(|| ConnectError::LookupsBusy {
         host: host.into(),
-        source,
-    };
+        limit: MAX_LOOKUPS,
+        timeout: deadline.timeout(),
+    })?;
+    let failed = |source| ConnectError::Lookup { host: host.into(), source };
     let answer = start(Arc::clone(resolver), host.to_owned(), port, place).map_err(failed)?;
     match wait(&answer, deadline) {
         Ok(Ok(addrs)) if addrs.is_empty() => Err(ConnectError::NoAddress { host: host.into() }),
@@ -87,10 +82,9 @@ pub(super) fn resolve(
         Err(RecvTimeoutError::Disconnected) => {
             Err(failed(io::Error::other("the resolver panicked")))
         }
-        Err(RecvTimeoutError::Timeout) => Err(ConnectError::LookupTimedOut {
-            host: host.into(),
-            timeout: deadline.timeout(),
-        }),
+        Err(RecvTimeoutError::Timeout) => {
+            Err(ConnectError::LookupTimedOut { host: host.into(), timeout: deadline.timeout() })
+        }
     }
 }
 
@@ -110,9 +104,7 @@ fn start(
         // Nobody waits any more when the deadline has passed.
         let _ = sender.send(answer);
     };
-    thread::Builder::new()
-        .name("polyserve-dns".into())
-        .spawn(lookup)?;
+    thread::Builder::new().name("polyserve-dns".into()).spawn(lookup)?;
     Ok(receiver)
 }
 
@@ -161,9 +153,8 @@ impl Drop for Place {
 /// whose IPv6 does not work costs one attempt and not all of them (RFC 8305, section 4).
 fn alternate(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addrs
-        .into_iter()
-        .partition(|addr| addr.is_ipv6() == first_is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) =
+        addrs.into_iter().partition(|addr| addr.is_ipv6() == first_is_ipv6);
     let mut second = second.into_iter();
     let mut mixed = Vec::with_capacity(first.len() + second.len());
     for addr in first {
@@ -190,10 +181,7 @@ mod tests {
         for (given, expected) in [
             ("", ""),
             ("1.1.1.1:1 1.1.1.2:1", "1.1.1.1:1 1.1.1.2:1"),
-            (
-                "[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1",
-                "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1",
-            ),
+            ("[::1]:1 [::2]:1 [::3]:1 1.1.1.1:1", "[::1]:1 1.1.1.1:1 [::2]:1 [::3]:1"),
             ("1.1.1.1:1 [::1]:1 [::2]:1", "1.1.1.1:1 [::1]:1 [::2]:1"),
         ] {
             assert_eq!(alternate(addrs(given)), addrs(expected));

@@ -63,10 +63,7 @@ const A_NAME: &str = "a name after `unix:@`, with `\\\\` and `\\xNN` as its only
 
 impl ParseBindAddrError {
     fn new(given: impl fmt::Display, expected: &'static str) -> Self {
-        Self {
-            given: given.to_string(),
-            expected,
-        }
+        Self { given: given.to_string(), expected }
     }
 
     /// The text as it was given.
@@ -360,10 +357,7 @@ mod tests {
     #[test]
     fn a_path_is_not_read_back_as_an_abstract_name() {
         let addr = BindAddr::from(Path::new("@file"));
-        assert_eq!(
-            addr.to_string().parse::<BindAddr>().unwrap(),
-            Path::new("./@file").into()
-        );
+        assert_eq!(addr.to_string().parse::<BindAddr>().unwrap(), Path::new("./@file").into());
     }
 
     proptest! {

@@ -150,10 +150,7 @@ pub(super) struct Failed {
 impl Failed {
     /// For `map_err`: one kind whatever the system said.
     pub(super) fn at(kind: BindErrorKind) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self {
-            kind,
-            source: Some(source),
-        }
+        move |source| Self { kind, source: Some(source) }
     }
 
     /// For `map_err` after bind and listen, both of which may find the address in use.

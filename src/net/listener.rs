@@ -33,6 +33,8 @@ pub struct Listener {
     /// Invariant: listens, and is in non-blocking mode.
     socket: Socket,
     addr: Addr,
+    /// What its connections are given, where they do not inherit it.
+    options: SocketOptions,
 }
 
 impl Listener {
@@ -116,7 +118,9 @@ impl Listener {
         let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
         let listening = socket.listen(backlog);
         listening.map_err(Failed::at_or_in_use(BindErrorKind::Listen))?;
-        Self::listening(socket).map_err(Failed::at(BindErrorKind::Listen))
+        let mut listener = Self::listening(socket).map_err(Failed::at(BindErrorKind::Listen))?;
+        listener.options = options.clone();
+        Ok(listener)
     }
 
     /// A socket that listens already.
@@ -128,6 +132,7 @@ impl Listener {
             file: None,
             socket,
             addr,
+            options: SocketOptions::default(),
         })
     }
 
@@ -144,13 +149,12 @@ impl Listener {
 
     /// Sets what connections inherit from a listener that was handed in. One that was bound with
     /// the options has them.
-    pub(crate) fn set_options(&self, options: &SocketOptions) -> Result<(), BindError> {
-        options
-            .apply_to_listener(&self.socket, self.is_tcp())
-            .map_err(|refused| {
-                let kind = BindErrorKind::Option(refused.option);
-                BindError::named(self.addr.to_string(), kind, Some(refused.source))
-            })
+    pub(crate) fn set_options(&mut self, options: &SocketOptions) -> Result<(), BindError> {
+        self.options = options.clone();
+        options.apply_to_listener(&self.socket, self.is_tcp()).map_err(|refused| {
+            let kind = BindErrorKind::Option(refused.option);
+            BindError::named(self.addr.to_string(), kind, Some(refused.source))
+        })
     }
 
     /// Takes one connection, or returns `WouldBlock`. The options that it has not inherited are
@@ -159,6 +163,12 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<(Stream, Addr)> {
         let (socket, addr) = platform::accept(&self.socket)?;
         Ok((Stream::new(socket), Addr::from_sock_addr(&addr)))
+    }
+
+    /// Sets the options that a connection has not inherited. An error is that of the connection,
+    /// which may be dead already.
+    pub(crate) fn prepare(&self, stream: &Stream) -> io::Result<()> {
+        self.options.apply_to_accepted(stream.socket(), self.is_tcp())
     }
 
     /// The address that it listens on, with the port that the system chose where 0 was asked for.
@@ -272,10 +282,7 @@ pub(super) mod tests {
 
     /// Waits for a connection, and takes it.
     pub(in crate::net) fn accept(listener: &Listener) -> (Stream, Addr) {
-        let interest = Interest {
-            read: true,
-            write: false,
-        };
+        let interest = Interest { read: true, write: false };
         let deadline = Instant::now() + Duration::from_secs(10);
         platform::wait_any(&[(listener.socket(), interest)], None, Some(deadline)).unwrap();
         listener.accept().expect("a client has connected")
@@ -418,11 +425,7 @@ pub(super) mod tests {
     #[test]
     fn a_restart_has_its_port_back_at_once() {
         // An address of our own where there are many: no other test then takes the port between.
-        let ip = if cfg!(target_os = "linux") {
-            "127.0.0.77"
-        } else {
-            "127.0.0.1"
-        };
+        let ip = if cfg!(target_os = "linux") { "127.0.0.77" } else { "127.0.0.1" };
         let mut listener = bind(&format!("{ip}:0")).unwrap();
         let addr = tcp_addr(&listener);
         for _ in 0..50 {

@@ -7,6 +7,7 @@ mod errors;
 mod listener;
 mod options;
 mod platform;
+mod reactor;
 mod registration;
 #[cfg(unix)]
 mod socket_file;
@@ -19,9 +20,11 @@ pub use listener::Listener;
 pub use options::{Keepalive, SocketOptions, Stale};
 
 pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
-pub(crate) use platform::{WakeFd, wait_any};
+pub(crate) use platform::{WakeFd, credentials, descriptor_limit, wait_any};
+pub(crate) use reactor::{Events, FIRST_RESERVED_KEY, PortableEvents, Reactor, poller_key};
 pub(crate) use registration::{Mode, Registration};
 pub(crate) use stream::Stream;
+pub use stream::TakenStream;
 
 /// What a socket is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -218,11 +218,7 @@ impl Default for SocketOptions {
 impl Keepalive {
     /// The first probe after 60 s of silence, then one every 15 s, 4 in all.
     pub const fn new() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            interval: Duration::from_secs(15),
-            probes: 4,
-        }
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(15), probes: 4 }
     }
 }
 
@@ -398,10 +394,8 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn what_is_none_is_left_to_the_system() {
-        let options = SocketOptions::new()
-            .with_nodelay(false)
-            .with_keepalive(None)
-            .with_user_timeout(None);
+        let options =
+            SocketOptions::new().with_nodelay(false).with_keepalive(None).with_user_timeout(None);
         let set = Listener::bind("127.0.0.1:0", &options).unwrap();
         let plain = Socket::new(Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         assert!(!set.socket().keepalive().unwrap());
@@ -414,16 +408,8 @@ mod tests {
     #[test]
     fn a_refused_option_is_named() {
         let forever = Duration::from_secs(u64::MAX);
-        for (idle, probes) in [
-            (Duration::ZERO, 4),
-            (forever, 4),
-            (Duration::from_secs(1), 0),
-        ] {
-            let keepalive = Keepalive {
-                idle,
-                probes,
-                ..Keepalive::new()
-            };
+        for (idle, probes) in [(Duration::ZERO, 4), (forever, 4), (Duration::from_secs(1), 0)] {
+            let keepalive = Keepalive { idle, probes, ..Keepalive::new() };
             let options = SocketOptions::new().with_keepalive(Some(keepalive));
             let error = Listener::bind("127.0.0.1:0", &options).unwrap_err();
             assert_eq!(*error.kind(), BindErrorKind::Option("keepalive"));
@@ -438,7 +424,7 @@ mod tests {
     #[test]
     fn a_listener_that_was_handed_in_passes_its_options_on_too() {
         let theirs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let listener = Listener::try_from(theirs).unwrap();
+        let mut listener = Listener::try_from(theirs).unwrap();
         listener.set_options(&SocketOptions::new()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().as_tcp().unwrap()).unwrap();
         let (stream, _) = accept(&listener);

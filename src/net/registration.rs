@@ -45,8 +45,8 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub(crate) struct Registration<S: Source> {
     poller: Arc<Poller>,
-    /// Invariant: `None` only after `into_source`, and registered while `interest` is not empty.
-    source: Option<S>,
+    /// Invariant: registered while `interest` is not empty.
+    source: S,
     key: usize,
     interest: Interest,
     mode: Mode,
@@ -69,13 +69,7 @@ impl<S: Source> Registration<S> {
             Mode::Level if !poller.supports_level() => Mode::Oneshot,
             mode => mode,
         };
-        let mut registration = Self {
-            poller,
-            source: Some(source),
-            key,
-            interest: Interest::default(),
-            mode,
-        };
+        let mut registration = Self { poller, source, key, interest: Interest::default(), mode };
         registration.set(interest)?;
         Ok(registration)
     }
@@ -92,32 +86,20 @@ impl<S: Source> Registration<S> {
         } else if is_empty(self.interest) {
             self.add(interest)?;
         } else {
-            self.poller
-                .modify_with_mode(self.source(), self.event(interest), self.poll_mode())?;
+            self.poller.modify_with_mode(self.source(), self.event(interest), self.poll_mode())?;
         }
         self.interest = interest;
         Ok(())
     }
 
-    /// What the source is watched for, as it was last set.
-    pub(crate) fn interest(&self) -> Interest {
-        self.interest
-    }
-
     pub(crate) fn source(&self) -> &S {
-        self.source.as_ref().expect("a registration has its source")
+        &self.source
     }
 
     /// The source, to work with. It must not be replaced by another: that one would be taken for
     /// the one that is registered.
     pub(crate) fn source_mut(&mut self) -> &mut S {
-        self.source.as_mut().expect("a registration has its source")
-    }
-
-    /// Takes the source out of the poller and hands it back.
-    pub(crate) fn into_source(mut self) -> S {
-        self.forget();
-        self.source.take().expect("a registration has its source")
+        &mut self.source
     }
 
     fn add(&self, interest: Interest) -> io::Result<()> {
@@ -127,14 +109,10 @@ impl<S: Source> Registration<S> {
         #[cfg(windows)]
         let source = &std::os::windows::io::AsSocket::as_socket(source);
         // SAFETY: the source must be deleted from the poller before it is dropped. It is owned by
-        // this value, is handed out only by `into_source`, and is dropped only with this value;
-        // both delete it first, as `interest` says that it is registered. Its descriptor does not
+        // this value and dropped only with it, which deletes it first, as `interest` says that it is registered. Its descriptor does not
         // change meanwhile (`Source`, `source_mut`). The poller outlives it, by the `Arc`. A value
         // that is leaked leaves its source open, which is safe.
-        unsafe {
-            self.poller
-                .add_with_mode(source, self.event(interest), self.poll_mode())
-        }
+        unsafe { self.poller.add_with_mode(source, self.event(interest), self.poll_mode()) }
     }
 
     fn delete(&self) -> io::Result<()> {
@@ -143,7 +121,7 @@ impl<S: Source> Registration<S> {
 
     /// Deletes the source if it is registered.
     fn forget(&mut self) {
-        if self.source.is_some() && !is_empty(self.interest) {
+        if !is_empty(self.interest) {
             // It fails only if the system has no such registration any more.
             let _ = self.delete();
             self.interest = Interest::default();
@@ -182,18 +160,9 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    const NONE: Interest = Interest {
-        read: false,
-        write: false,
-    };
-    const READ: Interest = Interest {
-        read: true,
-        write: false,
-    };
-    const WRITE: Interest = Interest {
-        read: false,
-        write: true,
-    };
+    const NONE: Interest = Interest { read: false, write: false };
+    const READ: Interest = Interest { read: true, write: false };
+    const WRITE: Interest = Interest { read: false, write: true };
     const LONG: Option<Duration> = Some(Duration::from_secs(10));
     const SHORT: Option<Duration> = Some(Duration::from_millis(10));
 
@@ -213,10 +182,7 @@ mod tests {
     fn wait(poller: &Poller, timeout: Option<Duration>) -> Vec<(usize, bool, bool)> {
         let mut events = Events::new();
         poller.wait(&mut events, timeout).unwrap();
-        events
-            .iter()
-            .map(|event| (event.key, event.readable, event.writable))
-            .collect()
+        events.iter().map(|event| (event.key, event.readable, event.writable)).collect()
     }
 
     #[test]
@@ -265,7 +231,6 @@ mod tests {
             assert_eq!(wait(&poller, SHORT), []);
 
             server.set(READ).unwrap();
-            assert_eq!(server.interest(), READ);
             let told = wait(&poller, LONG);
             assert!(matches!(told[..], [(7, true, _)]), "{told:?}");
         }
@@ -286,15 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_taken_back_or_dropped_is_not_watched_any_more() {
+    fn a_source_that_is_dropped_is_not_watched_any_more() {
         let poller = poller();
         let (mut client, server) = pair();
         client.write_all(b"x").unwrap();
         let register = |source, key| {
             Registration::new(Arc::clone(&poller), source, key, READ, Mode::Oneshot).unwrap()
         };
-        let server = register(server, 1).into_source();
-        assert_eq!(wait(&poller, SHORT), []);
         // The system refuses one that it has already.
         drop(register(server.try_clone().unwrap(), 2));
         assert_eq!(wait(&poller, SHORT), []);

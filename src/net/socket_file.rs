@@ -42,11 +42,7 @@ impl SocketFile {
             again.map_err(Failed::at_or_in_use(BindErrorKind::Bind))?;
         }
         let meta = fs::symlink_metadata(&path).map_err(Failed::at(BindErrorKind::Bind))?;
-        let file = Self {
-            path,
-            id: FileId::of(&meta),
-            _lock: lock,
-        };
+        let file = Self { path, id: FileId::of(&meta), _lock: lock };
         file.set_mode(&meta, mode)?;
         Ok(file)
     }
@@ -199,10 +195,7 @@ struct FileId {
 
 impl FileId {
     fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-        }
+        Self { device: meta.dev(), inode: meta.ino() }
     }
 
     fn at(path: &Path) -> Option<Self> {
@@ -459,19 +452,13 @@ mod tests {
         let dir = TestDir::new();
         let lock = dir.0.join("s.lock");
         fs::write(&lock, "precious").unwrap();
-        assert_eq!(
-            bind_error(&dir.socket(), Stale::Remove),
-            BindErrorKind::Lock
-        );
+        assert_eq!(bind_error(&dir.socket(), Stale::Remove), BindErrorKind::Lock);
         assert_eq!(fs::read(&lock).unwrap(), b"precious");
         fs::remove_file(&lock).unwrap();
 
         let target = dir.0.join("target");
         symlink(&target, &lock).unwrap();
-        assert_eq!(
-            bind_error(&dir.socket(), Stale::Remove),
-            BindErrorKind::Lock
-        );
+        assert_eq!(bind_error(&dir.socket(), Stale::Remove), BindErrorKind::Lock);
         assert!(!target.exists());
         fs::remove_file(&lock).unwrap();
 

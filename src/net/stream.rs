@@ -17,6 +17,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Holder,
+    /// The end of the stream is of our own making: reads tell `WouldBlock` in its place.
+    end_is_ours: bool,
 }
 
 /// Most sockets have one owner. A thread that blocks in a read shares its socket, so that a drain
@@ -29,9 +31,7 @@ enum Holder {
 
 impl Stream {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self {
-            socket: Holder::Own(socket),
-        }
+        Self { socket: Holder::Own(socket), end_is_ours: false }
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -47,17 +47,13 @@ impl Stream {
             Holder::Own(socket) => Arc::new(socket),
             Holder::Shared(socket) => socket,
         };
-        (
-            Self {
-                socket: Holder::Shared(Arc::clone(&socket)),
-            },
-            socket,
-        )
+        let end_is_ours = self.end_is_ours;
+        (Self { socket: Holder::Shared(Arc::clone(&socket)), end_is_ours }, socket)
     }
 
     /// Reads what is there. Zero is the end of the stream.
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        platform::recv(self.socket(), buf, false)
+        self.judge_end(platform::recv(self.socket(), buf, false))
     }
 
     /// Reads, and waits until there is something to read or the read time-out has passed, which
@@ -74,7 +70,24 @@ impl Stream {
 
     /// Reads what is there into the spare room of `buf`, which must have some.
     pub(crate) fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        platform::recv_append(self.socket(), buf)
+        self.judge_end(platform::recv_append(self.socket(), buf))
+    }
+
+    /// The socket was shut down for reading by us: its end is not the peer's.
+    pub(crate) fn ignore_end(&mut self) {
+        self.end_is_ours = true;
+    }
+
+    /// Whether the end of the stream can be told from our own shutdown.
+    pub(crate) fn sees_end(&self) -> bool {
+        !self.end_is_ours
+    }
+
+    fn judge_end(&self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            Ok(0) if self.end_is_ours => Err(io::ErrorKind::WouldBlock.into()),
+            other => other,
+        }
     }
 
     /// Hands bytes to the system. A short count means that it took no more.
@@ -122,5 +135,64 @@ impl Stream {
             Holder::Own(socket) => Ok(socket),
             Holder::Shared(shared) => Arc::try_unwrap(shared).or_else(|s| s.try_clone()),
         }
+    }
+}
+
+/// A socket that was taken out of a server by [`Context::into_stream`](crate::Context::into_stream),
+/// and the bytes that were on the way.
+///
+/// The socket is open and in blocking mode; read and write time-outs may be set. What the peer sent
+/// first is in [`unread`](Self::unread), then in the socket. What the handler sent and the system
+/// had not taken is in [`unsent`](Self::unsent): whoever goes on must write it first.
+#[derive(Debug)]
+pub struct TakenStream {
+    socket: Socket,
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+}
+
+impl TakenStream {
+    pub(crate) fn new(socket: Socket, unread: Vec<u8>, unsent: Vec<u8>) -> Self {
+        // A thread's own read time-out must not surprise the new owner, who may set another.
+        let _ = socket.set_read_timeout(None);
+        let _ = socket.set_nonblocking(false);
+        Self { socket, unread, unsent }
+    }
+
+    /// Input that was received and not consumed.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread
+    }
+
+    /// Output that was sent by the handler and is not written yet.
+    pub fn unsent(&self) -> &[u8] {
+        &self.unsent
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// As getpeername(2), for example if the peer is gone.
+    pub fn peer_addr(&self) -> io::Result<Addr> {
+        Ok(Addr::from_sock_addr(&self.socket.peer_addr()?))
+    }
+
+    /// The socket as a TCP stream. For one that is a Unix socket, every call that only TCP knows
+    /// will fail.
+    pub fn into_tcp(self) -> std::net::TcpStream {
+        self.socket.into()
+    }
+
+    /// The socket as a Unix stream.
+    #[cfg(unix)]
+    pub fn into_unix(self) -> std::os::unix::net::UnixStream {
+        self.socket.into()
+    }
+}
+
+#[cfg(unix)]
+impl From<TakenStream> for std::os::fd::OwnedFd {
+    fn from(taken: TakenStream) -> Self {
+        taken.socket.into()
     }
 }

@@ -7,6 +7,7 @@
 //! - `WakeFd`: something to wait on that another thread can ring; `ring` and `clear`.
 //! - `wait_any(sources, wake, deadline)`: waits for some of a few sockets, a ring, or an instant.
 //! - `credentials(socket)`: who is at the other end of a Unix socket.
+//! - `descriptor_limit()`: how many sockets and files the process may have open.
 
 #[cfg(unix)]
 mod unix;

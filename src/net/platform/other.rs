@@ -115,14 +115,18 @@ pub(crate) fn wait_any(
 
 fn time_left(deadline: Option<Instant>) -> Duration {
     deadline.map_or(MAX_WAIT, |deadline| {
-        deadline
-            .saturating_duration_since(Instant::now())
-            .min(MAX_WAIT)
+        deadline.saturating_duration_since(Instant::now()).min(MAX_WAIT)
     })
 }
 
 /// Process, user and group at the other end of a Unix socket: there are none here.
 pub(crate) fn credentials(_socket: &Socket) -> Option<(i32, u32, u32)> {
+    None
+}
+
+/// There is no limit of descriptors to speak of.
+#[cfg_attr(unix, allow(dead_code))] // compiled there for its tests only
+pub(crate) fn descriptor_limit() -> Option<usize> {
     None
 }
 
@@ -132,14 +136,8 @@ mod tests {
     use socket2::{Domain, Type};
     use std::net::{Ipv4Addr, SocketAddr};
 
-    const READ: Interest = Interest {
-        read: true,
-        write: false,
-    };
-    const WRITE: Interest = Interest {
-        read: false,
-        write: true,
-    };
+    const READ: Interest = Interest { read: true, write: false };
+    const WRITE: Interest = Interest { read: false, write: true };
 
     fn listener() -> Socket {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -207,11 +205,7 @@ mod tests {
     fn only_what_is_ready_is_told() {
         let wake = WakeFd::new().unwrap();
         let ((client, server), (_other, quiet)) = (pair(), pair());
-        let sources = [
-            (&quiet, READ),
-            (&server, READ),
-            (&quiet, Interest::default()),
-        ];
+        let sources = [(&quiet, READ), (&server, READ), (&quiet, Interest::default())];
         let quiet_all = wait_any(&sources, Some(&wake), soon()).unwrap();
         assert_eq!(quiet_all, [false, false, false]);
         send(&client, b"x").unwrap();

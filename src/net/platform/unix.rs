@@ -16,11 +16,7 @@ const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8], may_block: bool) -> io::Result<usize> {
-    let flags = if may_block {
-        RecvFlags::empty()
-    } else {
-        RecvFlags::DONTWAIT
-    };
+    let flags = if may_block { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     loop {
         match rustix::net::recv(socket, &mut *buf, flags) {
             Ok((_, n)) => return Ok(n),
@@ -106,9 +102,7 @@ impl WakeFd {
         let (read, write) = std::os::unix::net::UnixStream::pair()?;
         read.set_nonblocking(true)?;
         write.set_nonblocking(true)?;
-        Ok(Self {
-            pipe: (read.into(), write.into()),
-        })
+        Ok(Self { pipe: (read.into(), write.into()) })
     }
 
     pub(crate) fn ring(&self) {
@@ -154,10 +148,7 @@ pub(crate) fn wait_any(
             wake.clear();
         }
     }
-    Ok(fds[..sources.len()]
-        .iter()
-        .map(|fd| !fd.revents().is_empty())
-        .collect())
+    Ok(fds[..sources.len()].iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
 fn poll_flags(interest: Interest) -> PollFlags {
@@ -181,14 +172,16 @@ pub(crate) fn timespec_until(deadline: Option<Instant>) -> Option<Timespec> {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn credentials(socket: &Socket) -> Option<(i32, u32, u32)> {
     let cred = rustix::net::sockopt::socket_peercred(socket).ok()?;
-    Some((
-        cred.pid.as_raw_nonzero().get(),
-        cred.uid.as_raw(),
-        cred.gid.as_raw(),
-    ))
+    Some((cred.pid.as_raw_nonzero().get(), cred.uid.as_raw(), cred.gid.as_raw()))
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn credentials(_socket: &Socket) -> Option<(i32, u32, u32)> {
     None
+}
+
+/// How many descriptors the process may have open. `None` if there is no limit.
+pub(crate) fn descriptor_limit() -> Option<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    usize::try_from(limit).ok()
 }

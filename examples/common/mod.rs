@@ -1,0 +1,223 @@
+//! The command line that all server examples share.
+
+use polyserve::net::SocketOptions;
+use polyserve::{
+    Builder, Handler, Limit, Observer, Peer, Server, StderrObserver, Strategy, signals,
+};
+use polyserve::{DrainReport, net::Stale};
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What the command line asks for.
+pub(crate) struct Options {
+    backend: Strategy,
+    listen: Vec<String>,
+    max_connections: Option<usize>,
+    idle_timeout: Option<Limit<Duration>>,
+    first_byte_timeout: Option<Limit<Duration>>,
+}
+
+/// How long a drain may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Runs an example: `about` says what it is, `default_listen` where it listens if nobody says.
+pub(crate) fn run<F, H>(about: &str, default_listen: &str, factory: F) -> ExitCode
+where
+    F: Fn(&Peer) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    run_on(about, default_listen, factory, |builder, options| builder.backend(options.backend))
+}
+
+/// As [`run`], with a say in how the server is built.
+pub(crate) fn run_on<F, H>(
+    about: &str,
+    default_listen: &str,
+    factory: F,
+    build: impl FnOnce(Builder, &Options) -> Builder,
+) -> ExitCode
+where
+    F: Fn(&Peer) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    let options = match Options::parse(std::env::args_os(), default_listen) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", help(about, default_listen));
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&options, factory, build) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve<F, H>(
+    options: &Options,
+    factory: F,
+    build: impl FnOnce(Builder, &Options) -> Builder,
+) -> Result<(), Box<dyn Error>>
+where
+    F: Fn(&Peer) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    raise_descriptor_limit();
+    let mut builder = build(Server::builder(), options)
+        .socket_options(SocketOptions::new().with_unix_stale(Stale::Remove))
+        .observer(Said(StderrObserver::new()));
+    if let Some(max) = options.max_connections {
+        builder = builder.max_connections(max);
+    }
+    if let Some(timeout) = options.idle_timeout {
+        builder = builder.idle_timeout(timeout);
+    }
+    if let Some(timeout) = options.first_byte_timeout {
+        builder = builder.first_byte_timeout(timeout);
+    }
+    for addr in &options.listen {
+        builder = builder.bind(addr.as_str())?;
+    }
+    let server = builder.build()?;
+    let _signals = signals::drain_on_signals(server.control(), Duration::ZERO, DRAIN_DEADLINE)?;
+    server.serve(factory)?;
+    Ok(())
+}
+
+/// Says on standard output when the server is ready and how it ended, and the rest on standard
+/// error.
+struct Said(StderrObserver);
+
+impl Observer for Said {
+    fn listening(&self, addr: &polyserve::Addr) {
+        println!("listening on {addr}");
+    }
+
+    fn drained(&self, report: &DrainReport) {
+        println!("{report}");
+    }
+
+    fn closed(&self, connection: &polyserve::observe::Closed<'_>) {
+        self.0.closed(connection);
+    }
+
+    fn refused(&self, peer: &Peer, error: &std::io::Error) {
+        self.0.refused(peer, error);
+    }
+
+    fn accept_failed(
+        &self,
+        addr: &polyserve::Addr,
+        error: &std::io::Error,
+        pause: Option<Duration>,
+    ) {
+        self.0.accept_failed(addr, error, pause);
+    }
+
+    fn listener_failed(&self, addr: &polyserve::Addr, error: &std::io::Error) {
+        self.0.listener_failed(addr, error);
+    }
+
+    fn limit_lowered(&self, wanted: usize, granted: usize) {
+        self.0.limit_lowered(wanted, granted);
+    }
+
+    fn drain_began(&self, grace: Duration, deadline: Duration) {
+        self.0.drain_began(grace, deadline);
+    }
+}
+
+impl Options {
+    /// The options, or `None` if help is asked for.
+    fn parse(
+        args: impl IntoIterator<Item = OsString>,
+        default_listen: &str,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        use lexopt::prelude::*;
+        let mut options = Options {
+            backend: Strategy::EventLoop(None),
+            listen: Vec::new(),
+            max_connections: None,
+            idle_timeout: None,
+            first_byte_timeout: None,
+        };
+        let mut parser = lexopt::Parser::from_iter(args);
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Long("backend") => options.backend = parser.value()?.parse()?,
+                Long("listen") => options.listen.push(parser.value()?.string()?),
+                Long("max-connections") => {
+                    options.max_connections = Some(parser.value()?.parse()?);
+                }
+                Long("idle-timeout") => {
+                    options.idle_timeout = Some(parser.value()?.parse_with(limit)?);
+                }
+                Long("first-byte-timeout") => {
+                    options.first_byte_timeout = Some(parser.value()?.parse_with(limit)?);
+                }
+                Long("help") | Short('h') => return Ok(None),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        if options.listen.is_empty() {
+            options.listen.push(default_listen.to_owned());
+        }
+        Ok(Some(options))
+    }
+}
+
+/// A duration such as `30s`, or `off`.
+fn limit(text: &str) -> Result<Limit<Duration>, humantime::DurationError> {
+    match text {
+        "off" => Ok(Limit::Unlimited),
+        text => humantime::parse_duration(text).map(Limit::At),
+    }
+}
+
+fn help(about: &str, default_listen: &str) -> String {
+    format!(
+        "{about}\n\n\
+         Options:\n  \
+           --backend NAME            threads, pool, pool:N, event-loop or event-loop:N\n                            \
+                                     (default: event-loop)\n  \
+           --listen ADDR             HOST:PORT or unix:PATH; may be repeated\n                            \
+                                     (default: {default_listen})\n  \
+           --max-connections N       connections open at the same time\n  \
+           --idle-timeout D          such as 90s, or off (default: 60s)\n  \
+           --first-byte-timeout D    such as 5s, or off (default: 10s)\n  \
+           --help                    this text\n\n\
+         SIGINT or SIGTERM drains the server; a second one stops it.\n"
+    )
+}
+
+/// An error and what lies beneath it, on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Lets this process open as many sockets as the system allows it to.
+fn raise_descriptor_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        // Where that is refused, the limit of connections is lowered instead, which is told.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+}

@@ -1,0 +1,368 @@
+//! The one accept loop that all backends share: limits, transient errors, wake-up, and the steps
+//! of a drain.
+//!
+//! Nothing here blocks but [`Acceptor::accept`], and a drain always wakes it.
+
+use crate::connection::{Phase, Wants};
+use crate::handler::{Peer, Wake};
+use crate::net::{AcceptPolicy, Addr, Interest, Listener, Stream, WakeFd, accept_policy, wait_any};
+use crate::server::ServeError;
+use crate::session::{AcceptorReach, Core, Session};
+use crossbeam_channel::Sender;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// Yields the sessions of a server, one after the other. Backends are handed one.
+///
+/// In the blocking style, [`accept`](Self::accept) waits for the next session. In the readiness
+/// style, [`attach`](Self::attach) once, then call [`turn`](Self::turn): at first, when one of the
+/// [`listeners`](Self::listeners) is readable, when its deadline has passed, and after a wake.
+///
+/// A backend creates everything that can fail before its first call of either: until then, an
+/// error that [`Backend::run`](crate::Backend::run) returns means that the server never started.
+///
+/// Clones are handles of the same acceptor.
+#[derive(Clone)]
+pub struct Acceptor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    state: Mutex<State>,
+    max_connections: usize,
+    /// Told once, at the first call of the backend.
+    started: Mutex<Option<Sender<()>>>,
+    bell: OnceLock<Arc<WakeFd>>,
+}
+
+struct State {
+    listeners: Vec<Arc<Listener>>,
+    /// Which listener is asked first: each in turn.
+    next: usize,
+    paused_until: Option<Instant>,
+    /// How often in a row each listener looked dead, by its position.
+    dead_calls: Vec<u32>,
+    /// The error of the last listener that died.
+    failure: Option<ServeError>,
+}
+
+/// What a turn of the acceptor led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a backend must watch for what is wanted, or come to its end"]
+pub enum AcceptTurn {
+    /// Wait for this. `read` is about the listeners: watch all of them, or none.
+    Wait(Wants),
+    /// The server is over: no session will come any more, and all that were handed out have
+    /// ended, or were given up on. Return from `run`.
+    Finished,
+}
+
+/// How often in a row a listener may look dead before it counts as dead.
+///
+/// accept(2) gives EINVAL for a socket that does not listen; a single one was seen from listeners
+/// that were well (Thousand Island, issue 162).
+const DEAD_CALLS: u32 = 3;
+
+/// What one attempt to accept led to.
+enum Attempt {
+    Session(Box<Session>),
+    Wait(Wants),
+    Finished,
+}
+
+impl Acceptor {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        listeners: Vec<Listener>,
+        max_connections: usize,
+        started: Sender<()>,
+    ) -> Self {
+        let state = State {
+            dead_calls: vec![0; listeners.len()],
+            listeners: listeners.into_iter().map(Arc::new).collect(),
+            next: 0,
+            paused_until: None,
+            failure: None,
+        };
+        let inner = Inner {
+            core,
+            state: Mutex::new(state),
+            max_connections,
+            started: Mutex::new(Some(started)),
+            bell: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Waits for the next session. `None` once the server is over: a drain or a stop has closed
+    /// the listeners, and every session has ended or was given up on.
+    ///
+    /// # Errors
+    /// When the last listener has died, or there is no descriptor for the bell that wakes this
+    /// call. What befalls one connection is told to the [`Observer`](crate::Observer) instead.
+    pub fn accept(&self) -> Result<Option<Session>, ServeError> {
+        let bell = self.bell()?;
+        self.note_start();
+        loop {
+            match self.attempt(Instant::now())? {
+                Attempt::Session(session) => return Ok(Some(*session)),
+                Attempt::Finished => return Ok(None),
+                Attempt::Wait(wants) => self.wait(&wants, &bell)?,
+            }
+        }
+    }
+
+    /// Says how to have [`turn`](Self::turn) called from other threads. To be called before the
+    /// first turn.
+    pub fn attach(&self, wake: Arc<dyn Wake>, key: u64) {
+        self.inner.core.set_acceptor_reach(AcceptorReach::Wake(wake, key));
+        self.note_start();
+    }
+
+    /// The listeners that are open now, to be watched while `read` is wanted. A clone keeps its
+    /// port open: let go of it when `read` is no longer wanted.
+    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+        self.lock().listeners.clone()
+    }
+
+    /// Accepts what is there, at most a turn's worth, and gives each session to `admit`.
+    ///
+    /// # Errors
+    /// When the last listener has died.
+    pub fn turn(
+        &self,
+        now: Instant,
+        admit: &mut dyn FnMut(Session),
+    ) -> Result<AcceptTurn, ServeError> {
+        self.note_start();
+        for _ in 0..self.inner.core.env.limits.accepts_per_turn.max(1) {
+            match self.attempt(now)? {
+                Attempt::Session(session) => admit(*session),
+                Attempt::Wait(wants) => return Ok(AcceptTurn::Wait(wants)),
+                Attempt::Finished => return Ok(AcceptTurn::Finished),
+            }
+        }
+        // The listeners are readable still; those who wait for an edge need to be told.
+        Ok(AcceptTurn::Wait(Wants { read: true, again: true, ..Wants::default() }))
+    }
+
+    /// Closes a session that cannot be run, because no thread could be started for it, say; counts
+    /// it as refused, and stops accepting for a moment.
+    pub fn refuse(&self, session: Session, error: &io::Error) {
+        session.refuse(error);
+        self.pause(Instant::now());
+    }
+
+    /// The backend has returned: lets go of the ports.
+    pub(crate) fn close(&self) {
+        self.lock().listeners.clear();
+    }
+
+    /// The most connections that may be open at the same time.
+    pub fn max_connections(&self) -> usize {
+        self.inner.max_connections
+    }
+
+    /// How many connections are live now: open ones, and those that linger.
+    pub fn live(&self) -> usize {
+        self.inner.core.live.count()
+    }
+
+    /// Whether a drain has reached its deadline, or the server was stopped: every session ends at
+    /// its next turn. A backend whose threads are held up by handlers gives those turns on another.
+    pub fn is_past_deadline(&self) -> bool {
+        self.inner.core.env.phase() >= Phase::Killing
+    }
+
+    fn attempt(&self, now: Instant) -> Result<Attempt, ServeError> {
+        let core = &self.inner.core;
+        if core.shutdown.closes_listeners(now) && core.env.phase() == Phase::Running {
+            if let Some(session) = self.last_from_backlog(now) {
+                return Ok(Attempt::Session(Box::new(session)));
+            }
+            self.lock().listeners.clear();
+            core.shutdown.listeners_are_closed();
+        }
+        let (next, give_up) = core.advance(now);
+        if core.env.phase() > Phase::Running {
+            self.lock().listeners.clear();
+            if give_up || core.live.count() == 0 {
+                return Ok(Attempt::Finished);
+            }
+            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
+        }
+        let mut state = self.lock();
+        if let Some(until) = state.paused_until.filter(|until| *until > now) {
+            let deadline = Some(next.map_or(until, |next| next.min(until)));
+            return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
+        }
+        state.paused_until = None;
+        if !core.is_accepting() {
+            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
+        }
+        self.try_listeners(&mut state, now, next)
+    }
+
+    /// The listeners are about to be closed, which would reset the connections in their backlog:
+    /// takes one of those, if there is one and a place for it.
+    fn last_from_backlog(&self, now: Instant) -> Option<Session> {
+        let mut state = self.lock();
+        match self.try_listeners(&mut state, now, None) {
+            Ok(Attempt::Session(session)) => Some(*session),
+            _ => None,
+        }
+    }
+
+    /// Takes one connection from whichever listener has one.
+    fn try_listeners(
+        &self,
+        state: &mut State,
+        now: Instant,
+        next: Option<Instant>,
+    ) -> Result<Attempt, ServeError> {
+        let core = &self.inner.core;
+        if !core.live.reserve(self.inner.max_connections) {
+            // The place that is given back next wakes us.
+            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
+        }
+        let mut asked = 0;
+        while asked < state.listeners.len() {
+            let at = state.next % state.listeners.len();
+            let listener = Arc::clone(&state.listeners[at]);
+            match listener.accept() {
+                Ok((stream, addr)) => {
+                    state.dead_calls[at] = 0;
+                    match self.set_up(&listener, stream, addr, now) {
+                        Ok(session) => return Ok(Attempt::Session(Box::new(session))),
+                        Err(error) => self.accept_failed(listener.local_addr(), &error, false),
+                    }
+                }
+                Err(error) => match accept_policy(&error) {
+                    AcceptPolicy::WouldBlock => {
+                        asked += 1;
+                        state.next += 1;
+                    }
+                    AcceptPolicy::Retry => self.accept_failed(listener.local_addr(), &error, false),
+                    AcceptPolicy::Pause => {
+                        self.accept_failed(listener.local_addr(), &error, true);
+                        self.unreserve();
+                        return Ok(Attempt::Wait(self.start_pause(state, now, next)));
+                    }
+                    AcceptPolicy::Dead => {
+                        state.dead_calls[at] += 1;
+                        self.accept_failed(listener.local_addr(), &error, false);
+                        if state.dead_calls[at] >= DEAD_CALLS {
+                            self.bury(state, at, error);
+                        }
+                    }
+                },
+            }
+        }
+        self.unreserve();
+        match state.failure.take() {
+            Some(failure) if state.listeners.is_empty() => Err(failure),
+            _ => Ok(Attempt::Wait(Wants { read: true, deadline: next, ..Wants::default() })),
+        }
+    }
+
+    /// Makes a session of a connection, in the place that was reserved.
+    fn set_up(
+        &self,
+        listener: &Listener,
+        stream: Stream,
+        addr: Addr,
+        now: Instant,
+    ) -> io::Result<Session> {
+        listener.prepare(&stream)?;
+        let credentials = match addr {
+            Addr::Unix(_) => crate::net::credentials(stream.socket()),
+            Addr::Tcp(_) => None,
+        };
+        let peer = Peer::new(addr).with_credentials(credentials);
+        Ok(Session::new(&self.inner.core, stream, peer, now))
+    }
+
+    fn accept_failed(&self, addr: &Addr, error: &io::Error, pausing: bool) {
+        let core = &self.inner.core;
+        core.live.count_accept_error();
+        let pause = pausing.then_some(core.env.timeouts.accept_pause);
+        core.observe(|o| o.accept_failed(addr, error, pause));
+    }
+
+    /// A listener is dead: goes on without it.
+    fn bury(&self, state: &mut State, at: usize, error: io::Error) {
+        let listener = state.listeners.remove(at);
+        state.dead_calls.remove(at);
+        let addr = listener.local_addr().clone();
+        self.inner.core.observe(|o| o.listener_failed(&addr, &error));
+        state.failure = Some(ServeError::Listener { addr: Box::new(addr), source: error });
+    }
+
+    fn pause(&self, now: Instant) {
+        let mut state = self.lock();
+        self.start_pause(&mut state, now, None);
+    }
+
+    fn start_pause(&self, state: &mut State, now: Instant, next: Option<Instant>) -> Wants {
+        let until = now + self.inner.core.env.timeouts.accept_pause;
+        state.paused_until = Some(until);
+        let deadline = Some(next.map_or(until, |next| next.min(until)));
+        Wants { deadline, ..Wants::default() }
+    }
+
+    fn unreserve(&self) {
+        let core = &self.inner.core;
+        core.live.unreserve();
+        if core.shutdown.began().is_some() {
+            core.shutdown.notify();
+        }
+    }
+
+    /// Waits for the listeners (if they are wanted), the bell, or the deadline.
+    fn wait(&self, wants: &Wants, bell: &WakeFd) -> Result<(), ServeError> {
+        if wants.again {
+            return Ok(());
+        }
+        let listeners = if wants.read { self.listeners() } else { Vec::new() };
+        let interest = Interest { read: true, write: false };
+        let sources: Vec<_> = listeners.iter().map(|l| (l.socket(), interest)).collect();
+        wait_any(&sources, Some(bell), wants.deadline).map_err(ServeError::Wait)?;
+        Ok(())
+    }
+
+    fn bell(&self) -> Result<Arc<WakeFd>, ServeError> {
+        if let Some(bell) = self.inner.bell.get() {
+            return Ok(Arc::clone(bell));
+        }
+        let bell = Arc::new(WakeFd::new().map_err(ServeError::Start)?);
+        let bell = self.inner.bell.get_or_init(|| bell);
+        self.inner.core.set_acceptor_reach(AcceptorReach::Bell(Arc::clone(bell)));
+        Ok(Arc::clone(bell))
+    }
+
+    /// The backend has come as far as to accept: the server has started.
+    fn note_start(&self) {
+        let started = self.inner.started.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(started) = started {
+            for listener in &self.lock().listeners {
+                self.inner.core.observe(|o| o.listening(listener.local_addr()));
+            }
+            let _ = started.send(());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("max_connections", &self.max_connections())
+            .field("live", &self.inner.core.live)
+            .finish_non_exhaustive()
+    }
+}

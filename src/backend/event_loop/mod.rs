@@ -1,0 +1,139 @@
+//! The other classic: wait until any socket is ready; if it is a listener, accept and add the new
+//! connection to those watched; else handle the data of that connection.
+
+mod mailbox;
+mod run;
+
+use super::Backend;
+use super::threads::{STUCK, ThreadOptions, Threads};
+use crate::acceptor::Acceptor;
+use crate::net::Reactor;
+use crate::server::{ConfigError, ServeError};
+use mailbox::{Mail, Mailbox};
+use run::Loop;
+use std::sync::Arc;
+
+/// Event loops: each serves any number of connections on one thread.
+///
+/// A connection that has nothing to say costs about 200 bytes and no thread. A handler must not
+/// block: it holds up all connections of its loop ([`Context::may_block`](crate::Context::may_block)
+/// says `false`).
+///
+/// The first loop runs on the thread that serves, and accepts; each new connection goes to the loop
+/// that has the fewest, and stays there.
+#[derive(Debug, Clone)]
+pub struct EventLoop {
+    loops: Option<usize>,
+    portable: bool,
+    threads: ThreadOptions,
+}
+
+impl EventLoop {
+    /// One loop for each core that the process may use.
+    pub fn new() -> Self {
+        Self { loops: None, portable: false, threads: ThreadOptions::named("polyserve-loop") }
+    }
+
+    /// This many loops. More than one gain only where the handlers' own work keeps a core busy.
+    /// Zero is refused when the server starts, with [`ConfigError::NoWorkers`].
+    pub fn loops(mut self, loops: usize) -> Self {
+        self.loops = Some(loops);
+        self
+    }
+
+    /// Whether to wait by `polling` alone also where the crate knows a shorter way (Linux).
+    /// Behaviour is the same; the short way makes one system call for a wait in place of five.
+    /// Default: `false`.
+    pub fn portable(mut self, portable: bool) -> Self {
+        self.portable = portable;
+        self
+    }
+
+    /// What the threads of all loops but the first are called; `-` and the loop's number follow.
+    ///
+    /// # Panics
+    /// When the server starts, if the name holds a zero byte.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.threads.name = name.into();
+        self
+    }
+
+    /// How large the stacks of those threads are, in bytes.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.threads.stack_size = Some(bytes);
+        self
+    }
+
+    /// Runs `hook` first on each loop's thread, with the loop's number, for example to bind it to
+    /// a core.
+    pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.threads.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    fn count(&self) -> Result<usize, ConfigError> {
+        match self.loops {
+            Some(0) => Err(ConfigError::NoWorkers),
+            Some(n) => Ok(n),
+            None => Ok(std::thread::available_parallelism().map_or(1, |n| n.get())),
+        }
+    }
+}
+
+impl Default for EventLoop {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backend for EventLoop {
+    fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
+        let mailboxes = (0..self.count()?)
+            .map(|_| Ok(Arc::new(Mailbox::new(Reactor::new(self.portable)?))))
+            .collect::<Result<Arc<[Arc<Mailbox>]>, _>>()
+            .map_err(ServeError::Start)?;
+        let mut others = Others { mailboxes: &mailboxes, threads: self.start_others(&mailboxes)? };
+        self.threads.greet(0);
+        let result = Loop::first(Arc::clone(&mailboxes), acceptor.clone()).run();
+        others.stop(acceptor.live() > 0 || result.is_err());
+        result
+    }
+}
+
+impl EventLoop {
+    /// Starts all loops but the first; when one fails to start, those before it are stopped.
+    fn start_others(&self, mailboxes: &Arc<[Arc<Mailbox>]>) -> Result<Threads, ServeError> {
+        let threads = Threads::new(self.threads.clone(), 1);
+        let mut others = Others { mailboxes, threads };
+        for number in 1..mailboxes.len() {
+            let all = Arc::clone(mailboxes);
+            let started = others.threads.start(move || {
+                let first = Arc::clone(&all[0]);
+                if let Err(error) = Loop::further(all, number).run() {
+                    first.post(Mail::Failed(error));
+                }
+            });
+            if let Err(error) = started {
+                others.stop(false);
+                return Err(ServeError::Start(error));
+            }
+        }
+        Ok(others.threads)
+    }
+}
+
+/// The threads of the loops but the first.
+struct Others<'a> {
+    mailboxes: &'a [Arc<Mailbox>],
+    threads: Threads,
+}
+
+impl Others<'_> {
+    /// Stops them, and waits for them; if some may be stuck, not for long.
+    fn stop(&mut self, may_be_stuck: bool) {
+        for mailbox in &self.mailboxes[1..] {
+            mailbox.post(Mail::Stop);
+        }
+        self.threads.join_all(may_be_stuck.then_some(STUCK));
+    }
+}

@@ -1,0 +1,244 @@
+//! One loop: wait, handle what is ready, wait again.
+
+use super::mailbox::{Mail, Mailbox};
+use crate::acceptor::{AcceptTurn, Acceptor};
+use crate::backend::listeners::Listeners;
+use crate::backend::slots::{Key, Slots};
+use crate::backend::timers::{TimerState, Timers};
+use crate::connection::{Ready, Turn, Wants};
+use crate::handler::Wake;
+use crate::net::{Events, FIRST_RESERVED_KEY, Interest, Mode, Registration, poller_key};
+use crate::server::ServeError;
+use crate::session::{Scratch, Session};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The key of the acceptor and its listeners: the highest that is no reserved one.
+const ACCEPTOR: u64 = FIRST_RESERVED_KEY - 1;
+
+/// Events taken by one wait.
+const EVENTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// When to try again to watch the listeners, if the system had no room for it.
+const LISTENER_RETRY: Duration = Duration::from_millis(100);
+
+pub(super) struct Loop {
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    me: Arc<Mailbox>,
+    sessions: Slots<Entry>,
+    timers: Timers,
+    /// Sessions that are ready without their sockets.
+    ready: Vec<Key>,
+    scratch: Scratch,
+    accept: Option<Accept>,
+    now: Instant,
+}
+
+struct Entry {
+    session: Registration<Session>,
+    timer: TimerState,
+    /// It is on the ready list.
+    listed: bool,
+}
+
+/// The part of the loop that accepts.
+struct Accept {
+    acceptor: Acceptor,
+    listeners: Listeners,
+    /// It is to be asked after this round.
+    due: bool,
+    deadline: Option<Instant>,
+}
+
+impl Loop {
+    /// The loop that accepts.
+    pub(super) fn first(mailboxes: Arc<[Arc<Mailbox>]>, acceptor: Acceptor) -> Self {
+        let wake: Arc<dyn Wake> = mailboxes[0].clone();
+        acceptor.attach(wake, ACCEPTOR);
+        let accept = Accept {
+            acceptor,
+            listeners: Listeners::new(ACCEPTOR, Mode::Level),
+            due: true,
+            deadline: None,
+        };
+        Self { accept: Some(accept), ..Self::further(mailboxes, 0) }
+    }
+
+    /// A loop that is given its connections.
+    pub(super) fn further(mailboxes: Arc<[Arc<Mailbox>]>, number: usize) -> Self {
+        Self {
+            me: Arc::clone(&mailboxes[number]),
+            mailboxes,
+            sessions: Slots::new(),
+            timers: Timers::default(),
+            ready: Vec::new(),
+            scratch: Scratch::new(),
+            accept: None,
+            now: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<(), ServeError> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            if self.accept_due()? || self.read_mail()? {
+                return Ok(());
+            }
+            self.serve_ready();
+            self.serve_timers();
+            self.wait(&mut events)?;
+            for &(key, ready) in events.ready() {
+                self.serve_event(key, ready);
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) -> Result<(), ServeError> {
+        let busy = !self.ready.is_empty() || self.accept.as_ref().is_some_and(|a| a.due);
+        let deadline = if busy || !self.me.fall_asleep() {
+            Some(self.now) // do not wait, only look
+        } else {
+            self.next_deadline()
+        };
+        let waited = self.me.reactor.wait(events, deadline);
+        self.me.wake_up();
+        self.now = Instant::now();
+        waited.map_err(ServeError::Wait)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let accept = self.accept.as_ref().and_then(|accept| accept.deadline);
+        [self.timers.next(), accept].into_iter().flatten().min()
+    }
+
+    fn serve_event(&mut self, key: u64, ready: Ready) {
+        match &mut self.accept {
+            Some(accept) if key == ACCEPTOR || key == poller_key(ACCEPTOR) as u64 => {
+                accept.due = true;
+            }
+            // An event of a session that has ended in this very round finds nothing.
+            _ => self.turn(Key::from_u64(key), ready),
+        }
+    }
+
+    /// One turn of one session.
+    fn turn(&mut self, key: Key, ready: Ready) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        // A handler before us may have taken its time.
+        self.now = Instant::now();
+        match entry.session.source_mut().turn(ready, self.now, &mut self.scratch) {
+            Turn::Wait(wants) => self.follow(key, wants),
+            Turn::Closed => self.remove(key),
+        }
+    }
+
+    /// Does what a session wants.
+    fn follow(&mut self, key: Key, wants: Wants) {
+        let Some(entry) = self.sessions.get_mut(key) else { return };
+        self.timers.set(key, &mut entry.timer, wants.deadline);
+        if wants.again && !std::mem::replace(&mut entry.listed, true) {
+            self.ready.push(key);
+        }
+        // The system may have no room for the registration: then this connection cannot go on.
+        if entry.session.set(Interest::from(wants)).is_err() {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        // Dropping the registration deletes it before the descriptor is closed.
+        if self.sessions.remove(key).is_some() {
+            self.me.load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn serve_ready(&mut self) {
+        for key in std::mem::take(&mut self.ready) {
+            if let Some(entry) = self.sessions.get_mut(key) {
+                entry.listed = false;
+                self.turn(key, Ready::NONE);
+            }
+        }
+    }
+
+    fn serve_timers(&mut self) {
+        while let Some((key, at)) = self.timers.pop_due(self.now) {
+            if self.sessions.get_mut(key).is_some_and(|entry| entry.timer.fires(at)) {
+                self.turn(key, Ready::NONE);
+            }
+        }
+    }
+
+    /// Returns whether the loop is to end.
+    fn read_mail(&mut self) -> Result<bool, ServeError> {
+        // What is posted meanwhile comes in the next round: sockets have their turn before.
+        for _ in 0..self.me.waiting() {
+            let Some(mail) = self.me.next() else { break };
+            match mail {
+                Mail::Adopt(session) => self.adopt(*session),
+                Mail::Wake(ACCEPTOR) => {
+                    if let Some(accept) = &mut self.accept {
+                        accept.due = true;
+                    }
+                }
+                Mail::Wake(key) => self.turn(Key::from_u64(key), Ready::NONE),
+                Mail::Failed(error) => return Err(error),
+                Mail::Stop => return Ok(true),
+            }
+        }
+        Ok(self.accept.as_ref().is_some_and(|accept| accept.due) && self.accept_due()?)
+    }
+
+    /// Takes on a connection, whose place in the load is counted already.
+    fn adopt(&mut self, mut session: Session) {
+        let key = self.sessions.next_key();
+        session.attach(Arc::clone(&self.me) as Arc<dyn Wake>, key.to_u64());
+        let poller = Arc::clone(self.me.reactor.poller());
+        let place = poller_key(key.to_u64());
+        // Nothing is registered yet, so nothing can fail.
+        let registered =
+            Registration::new(poller, session, place, Interest::default(), Mode::Level);
+        if let Ok(session) = registered {
+            let entry = Entry { session, timer: TimerState::default(), listed: false };
+            self.sessions.insert(entry);
+            self.turn(key, Ready::NONE);
+        }
+    }
+
+    /// Accepts, if that is due. Returns whether the server is over.
+    fn accept_due(&mut self) -> Result<bool, ServeError> {
+        let Some(accept) = &mut self.accept else { return Ok(false) };
+        if !accept.due && accept.deadline.is_none_or(|deadline| deadline > self.now) {
+            return Ok(false);
+        }
+        accept.due = false;
+        let mut mine = Vec::new();
+        let mailboxes = &self.mailboxes;
+        let turn = accept.acceptor.turn(self.now, &mut |session| {
+            let target = emptiest(mailboxes);
+            mailboxes[target].load.fetch_add(1, Ordering::Relaxed);
+            match target {
+                0 => mine.push(session),
+                _ => mailboxes[target].post(Mail::Adopt(Box::new(session))),
+            }
+        })?;
+        let AcceptTurn::Wait(wants) = turn else { return Ok(true) };
+        accept.due = wants.again;
+        accept.deadline = wants.deadline;
+        if accept.listeners.follow(&accept.acceptor, &wants, &self.me.reactor).is_err() {
+            let retry = self.now + LISTENER_RETRY;
+            accept.deadline = Some(wants.deadline.map_or(retry, |deadline| deadline.min(retry)));
+        }
+        mine.into_iter().for_each(|session| self.adopt(session));
+        Ok(false)
+    }
+}
+
+/// The number of the loop with the fewest connections; of several, the last: the first loop has the
+/// accepting to do besides.
+fn emptiest(mailboxes: &[Arc<Mailbox>]) -> usize {
+    let load = |number: &usize| mailboxes[*number].load.load(Ordering::Relaxed);
+    (0..mailboxes.len()).rev().min_by_key(load).unwrap_or(0)
+}

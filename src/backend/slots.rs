@@ -1,0 +1,128 @@
+//! Where a backend keeps its sessions: slots with numbers that are used again, and keys that are
+//! not.
+
+/// A slot's number, and how often it was used before: the key of a session that is gone fits no
+/// later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// Generations wrap below this, so that no key is ever one of a poller's reserved ones.
+pub(crate) const MAX_GENERATION: u32 = u32::MAX - 1;
+
+impl Key {
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_u64(key: u64) -> Self {
+        Self { index: key as u32, generation: (key >> 32) as u32 }
+    }
+
+    /// Whether this is the key of a slot that is in its `generation`. A poller with keys of 32
+    /// bits loses the generation; a turn that comes from an old event does no harm.
+    pub(crate) fn fits(self, generation: u32) -> bool {
+        self.generation == generation || (usize::BITS < 64 && self.generation == 0)
+    }
+}
+
+/// Slots of one thread, in chunks: growing moves nothing and wastes little.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    chunks: Vec<Vec<Slot<T>>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+const CHUNK: usize = 256;
+
+impl<T> Slots<T> {
+    pub(crate) fn new() -> Self {
+        Self { chunks: Vec::new(), free: Vec::new() }
+    }
+
+    /// The key that the next insert will give.
+    pub(crate) fn next_key(&mut self) -> Key {
+        if self.free.is_empty() {
+            self.grow();
+        }
+        let index = *self.free.last().expect("there is room after growing");
+        Key { index, generation: self.slot_mut(index).map_or(0, |slot| slot.generation) }
+    }
+
+    /// Fills the slot of [`next_key`](Self::next_key).
+    pub(crate) fn insert(&mut self, value: T) -> Key {
+        let key = self.next_key();
+        self.free.pop();
+        if let Some(slot) = self.slot_mut(key.index) {
+            slot.value = Some(value);
+        }
+        key
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let slot = self.slot_mut(key.index)?;
+        if key.fits(slot.generation) { slot.value.as_mut() } else { None }
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        let slot = self.slot_mut(key.index).filter(|slot| key.fits(slot.generation))?;
+        let value = slot.value.take()?;
+        slot.generation = (slot.generation + 1) % MAX_GENERATION;
+        self.free.push(key.index);
+        Some(value)
+    }
+
+    fn grow(&mut self) {
+        let first = self.chunks.len() * CHUNK;
+        let chunk = (0..CHUNK).map(|_| Slot { generation: 0, value: None }).collect();
+        self.chunks.push(chunk);
+        // The lowest number is taken first, so that chunks fill up from the front.
+        self.free.extend((first..first + CHUNK).rev().map(|index| index as u32));
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        self.chunks.get_mut(index as usize / CHUNK)?.get_mut(index as usize % CHUNK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_old_key_never_finds_a_new_value(
+            steps in proptest::collection::vec(any::<(bool, u8)>(), 0..500),
+        ) {
+            let mut slots = Slots::new();
+            let mut alive: Vec<(Key, usize)> = Vec::new();
+            let mut gone: Vec<Key> = Vec::new();
+            for (number, (insert, which)) in steps.into_iter().enumerate() {
+                if insert || alive.is_empty() {
+                    alive.push((slots.insert(number), number));
+                } else {
+                    let (key, value) = alive.swap_remove(usize::from(which) % alive.len());
+                    prop_assert_eq!(slots.remove(key), Some(value));
+                    gone.push(key);
+                }
+                for key in &gone {
+                    prop_assert_eq!(slots.get_mut(*key), None);
+                    prop_assert_eq!(slots.remove(*key), None);
+                }
+                for (key, value) in &alive {
+                    prop_assert_eq!(slots.get_mut(*key).copied(), Some(*value));
+                    prop_assert_eq!(Key::from_u64(key.to_u64()), *key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The classic: accept, and run a thread for the connection.
+
+use super::Backend;
+use super::threads::{STUCK, ThreadOptions, Threads};
+use crate::acceptor::Acceptor;
+use crate::server::{ConfigError, ServeError};
+use crate::session::{Scratch, Session};
+use crossbeam_channel::bounded;
+use std::io;
+use std::sync::Arc;
+
+/// A thread for each connection.
+///
+/// Handlers may block for as long as they like: each has a thread to itself. A request and its
+/// reply cost two system calls. A connection costs a thread: about 20 KiB of memory, a stack that
+/// is reserved, and a place among the system's threads; so the limit of connections is 4,096 by
+/// default, and at most 8,192.
+///
+/// A drain reaches a thread that blocks in its read by shutting the socket down for reading, which
+/// cannot be undone. So a connection that is quite idle when a drain begins, and whose handler
+/// answers `on_shutdown` with `Continue` all the same, can send but not receive from then on; on a
+/// Unix socket its peer's writes fail with `EPIPE`. A handler that wants to go on says so before,
+/// by [`Context::set_busy`](crate::Context::set_busy).
+#[derive(Debug, Clone)]
+pub struct ThreadPerConnection {
+    threads: ThreadOptions,
+}
+
+/// More threads than this are refused. Each takes four memory maps, and where the system's
+/// `vm.max_map_count` (65,530) runs out in the middle of a thread's start, the whole process is
+/// aborted (rust-lang/rust issue 78497).
+const MAX_THREADS: usize = 8_192;
+
+/// Stacks are this large if nothing else is said. Their pages cost memory only once touched.
+const STACK_SIZE: usize = 1024 * 1024;
+
+impl ThreadPerConnection {
+    /// Threads named `polyserve-conn-N`, with stacks of 1 MiB.
+    pub fn new() -> Self {
+        let mut threads = ThreadOptions::named("polyserve-conn");
+        threads.stack_size = Some(STACK_SIZE);
+        Self { threads }
+    }
+
+    /// What threads are called; `-` and a number follow. Linux shows the first 15 bytes.
+    ///
+    /// # Panics
+    /// When a thread is started, if the name holds a zero byte.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.threads.name = name.into();
+        self
+    }
+
+    /// How large each thread's stack is, in bytes. Systems have a lower bound, to which smaller
+    /// sizes are raised. A handler that overflows its stack aborts the process.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.threads.stack_size = Some(bytes);
+        self
+    }
+
+    /// Runs `hook` first on each new thread, with the thread's number.
+    pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
+        self.threads.on_start = Some(Arc::new(hook));
+        self
+    }
+}
+
+impl Default for ThreadPerConnection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Backend for ThreadPerConnection {
+    fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
+        let wanted = acceptor.max_connections();
+        if wanted > MAX_THREADS {
+            return Err(ConfigError::TooManyThreads { wanted, max: MAX_THREADS }.into());
+        }
+        let mut threads = Threads::new(self.threads.clone(), 0);
+        while let Some(session) = acceptor.accept()? {
+            threads.reap();
+            if let Err((session, error)) = start(&mut threads, session) {
+                acceptor.refuse(*session, &error);
+            }
+        }
+        let stuck = acceptor.live() > 0;
+        threads.join_all(stuck.then_some(STUCK));
+        Ok(())
+    }
+
+    fn default_max_connections(&self) -> usize {
+        4_096
+    }
+}
+
+/// Starts a thread for a session. If there can be none, the session comes back: it is handed over
+/// only when the thread is there, since what a failed start was given is lost.
+fn start(threads: &mut Threads, session: Session) -> Result<(), (Box<Session>, io::Error)> {
+    let (hand_over, receive) = bounded::<Session>(1);
+    let started = threads.start(move || {
+        if let Ok(session) = receive.recv() {
+            session.run(&mut Scratch::new());
+        }
+    });
+    if let Err(error) = started {
+        return Err((Box::new(session), error));
+    }
+    // The thread cannot end before it has received, unless its start hook panicked: then the
+    // session is dropped here, and counts as dropped by the backend.
+    let _ = hand_over.send(session);
+    Ok(())
+}

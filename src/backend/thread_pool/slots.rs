@@ -1,0 +1,186 @@
+//! Sessions that move from worker to worker, each in the hands of at most one.
+//!
+//! ```text
+//!            wake                 a worker takes it
+//!   Idle ----------> Queued --------------------------> Running <---> RunningAgain
+//!    ^  \                                                ^  |    wake or event meanwhile:
+//!    |   `--------- event: a worker takes it ------------'  |    run once more
+//!    `---------------------- turn is over ------------------'
+//! ```
+
+use crate::backend::slots::{Key, MAX_GENERATION};
+use crate::backend::timers::TimerState;
+use crate::net::Registration;
+use crate::session::Session;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What a slot is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    Free,
+    /// Its session waits in the poller, or for a timer.
+    Idle,
+    /// It is in the run queue.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// A worker has it, and is to run it once more.
+    RunningAgain,
+}
+
+pub(super) struct Entry {
+    pub(super) session: Registration<Session>,
+    pub(super) timer: TimerState,
+}
+
+pub(super) struct Slot {
+    /// Generation and state in one, so that a stale key changes nothing.
+    word: AtomicU64,
+    entry: Mutex<Option<Entry>>,
+}
+
+/// All slots. They are found without a lock, and never move.
+pub(super) struct SharedSlots {
+    chunks: Box<[OnceLock<Box<[Slot]>>]>,
+    free: Mutex<Free>,
+}
+
+struct Free {
+    list: Vec<u32>,
+    chunks: usize,
+}
+
+const CHUNK: usize = 512;
+/// Enough for two million connections, at 16 bytes a chunk.
+const CHUNKS: usize = 4096;
+
+impl SharedSlots {
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            free: Mutex::new(Free { list: Vec::new(), chunks: 0 }),
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Slot> {
+        let index = key.index as usize;
+        self.chunks.get(index / CHUNK)?.get()?.get(index % CHUNK)
+    }
+
+    /// Takes a free slot, and says which. `None` if there are no more.
+    pub(super) fn take(&self) -> Option<Key> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.list.is_empty() {
+            let chunk = free.chunks;
+            self.chunks.get(chunk)?.get_or_init(|| (0..CHUNK).map(|_| Slot::new()).collect());
+            free.chunks += 1;
+            let first = chunk * CHUNK;
+            free.list.extend((first..first + CHUNK).rev().map(|index| index as u32));
+        }
+        let index = free.list.pop()?;
+        drop(free);
+        let generation = self.get(Key { index, generation: 0 })?.generation();
+        Some(Key { index, generation })
+    }
+
+    /// Gives back a slot whose entry was taken out.
+    pub(super) fn give_back(&self, key: Key) {
+        let Some(slot) = self.get(key) else { return };
+        let next = (key.generation + 1) % MAX_GENERATION;
+        slot.word.store(word(next, State::Free), Ordering::SeqCst);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).list.push(key.index);
+    }
+
+    /// All slots that were ever used.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.chunks.iter().map_while(OnceLock::get).flatten()
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        Self { word: AtomicU64::new(word(0, State::Free)), entry: Mutex::new(None) }
+    }
+
+    /// The entry. Nobody but the worker that has the slot looks at it, so the lock is free.
+    pub(super) fn entry(&self) -> MutexGuard<'_, Option<Entry>> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the entry out, if the slot is in nobody's hands.
+    pub(super) fn try_take(&self) -> Option<Entry> {
+        self.entry.try_lock().ok()?.take()
+    }
+
+    fn generation(&self) -> u32 {
+        (self.word.load(Ordering::SeqCst) >> 32) as u32
+    }
+
+    /// Sets the state of a slot that is in the caller's hands.
+    pub(super) fn set(&self, key: Key, state: State) {
+        self.word.store(word(key.generation, state), Ordering::SeqCst);
+    }
+
+    /// Changes the state by `step`, which may leave it. Returns the state before; `None` if the key
+    /// is stale.
+    pub(super) fn change(&self, key: Key, step: impl Fn(State) -> Option<State>) -> Option<State> {
+        let mut now = self.word.load(Ordering::SeqCst);
+        loop {
+            let generation = (now >> 32) as u32;
+            let before = state(now);
+            if !key.fits(generation) || before == State::Free {
+                return None;
+            }
+            let Some(after) = step(before) else { return Some(before) };
+            let next = word(generation, after);
+            match self.word.compare_exchange(now, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return Some(before),
+                Err(other) => now = other,
+            }
+        }
+    }
+}
+
+fn word(generation: u32, state: State) -> u64 {
+    u64::from(generation) << 32 | state as u64
+}
+
+fn state(word: u64) -> State {
+    match word as u8 {
+        0 => State::Free,
+        1 => State::Idle,
+        2 => State::Queued,
+        3 => State::Running,
+        _ => State::RunningAgain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_was_given_back_knows_its_old_key_no_more() {
+        let slots = SharedSlots::new();
+        let old = slots.take().unwrap();
+        slots.get(old).unwrap().set(old, State::Idle);
+        assert_eq!(slots.get(old).unwrap().change(old, |_| None), Some(State::Idle));
+        slots.give_back(old);
+        let new = slots.take().unwrap();
+        assert_eq!((new.index, new.generation), (old.index, old.generation + 1));
+        slots.get(new).unwrap().set(new, State::Idle);
+        let stale = slots.get(old).unwrap().change(old, |_| Some(State::Queued));
+        assert_eq!(stale, None);
+        assert_eq!(slots.get(new).unwrap().change(new, |_| None), Some(State::Idle));
+    }
+
+    #[test]
+    fn slots_come_in_order_and_beyond_one_chunk() {
+        let slots = SharedSlots::new();
+        let taken: Vec<u32> = (0..2 * CHUNK).map(|_| slots.take().unwrap().index).collect();
+        assert!(taken.into_iter().eq(0..2 * CHUNK as u32));
+        assert_eq!(slots.iter().count(), 2 * CHUNK);
+    }
+}

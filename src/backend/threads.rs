@@ -1,0 +1,122 @@
+//! Starting threads, and waiting for those that end.
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long to wait for threads that are stuck in a handler after a server has given up on them.
+pub(crate) const STUCK: Duration = Duration::from_millis(50);
+
+/// How threads are started: their name, their stack, and what each runs first.
+#[derive(Clone)]
+pub(crate) struct ThreadOptions {
+    pub(crate) name: String,
+    /// `None` takes the standard library's default (2 MiB, or `RUST_MIN_STACK`).
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) on_start: Option<Arc<dyn Fn(usize) + Send + Sync>>,
+}
+
+impl ThreadOptions {
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), stack_size: None, on_start: None }
+    }
+
+    /// Runs the hook on the thread that calls.
+    pub(crate) fn greet(&self, number: usize) {
+        if let Some(on_start) = &self.on_start {
+            on_start(number);
+        }
+    }
+}
+
+impl fmt::Debug for ThreadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadOptions")
+            .field("name", &self.name)
+            .field("stack_size", &self.stack_size)
+            .field("on_start", &self.on_start.is_some())
+            .finish()
+    }
+}
+
+/// The threads that a backend has started and that have not been joined yet.
+///
+/// They tell when they end, so that joining never waits for one that is stuck.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    options: ThreadOptions,
+    running: HashMap<usize, JoinHandle<()>>,
+    started: usize,
+    ended: (Sender<usize>, Receiver<usize>),
+}
+
+/// Tells, when it is dropped, that the thread has ended.
+struct Ended(Sender<usize>, usize);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1);
+    }
+}
+
+impl Threads {
+    /// `first` is the number of the first thread.
+    pub(crate) fn new(options: ThreadOptions, first: usize) -> Self {
+        Self { options, running: HashMap::new(), started: first, ended: unbounded() }
+    }
+
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// As `std::thread::Builder::spawn`. Note that "out of threads" has the kind `WouldBlock`.
+    pub(crate) fn start(&mut self, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let number = self.started;
+        let ended = self.ended.0.clone();
+        let options = self.options.clone();
+        let mut builder = Builder::new().name(format!("{}-{number}", options.name));
+        if let Some(size) = options.stack_size {
+            builder = builder.stack_size(size);
+        }
+        let thread = builder.spawn(move || {
+            let _ended = Ended(ended, number);
+            options.greet(number);
+            body();
+        })?;
+        self.running.insert(number, thread);
+        self.started += 1;
+        Ok(())
+    }
+
+    /// Joins those that have ended.
+    pub(crate) fn reap(&mut self) {
+        while let Ok(number) = self.ended.1.try_recv() {
+            self.join(number);
+        }
+    }
+
+    /// Joins all; with `patience`, only those that end within it. The others are left to
+    /// themselves.
+    pub(crate) fn join_all(&mut self, patience: Option<Duration>) {
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        while !self.running.is_empty() {
+            let ended = match until {
+                Some(until) => self.ended.1.recv_deadline(until).ok(),
+                None => self.ended.1.recv().ok(),
+            };
+            let Some(number) = ended else { return };
+            self.join(number);
+        }
+    }
+
+    fn join(&mut self, number: usize) {
+        if let Some(thread) = self.running.remove(&number) {
+            // Handlers' panics are caught long before; only a start hook can have panicked, and
+            // the panic hook has said so.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The deadlines of many sessions, nearest first.
+
+use super::slots::Key;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// A heap of wake-ups.
+///
+/// It is lazy: a session remembers for when its wake-up is set. A deadline that moves away leaves
+/// the wake-up where it is; the session is asked then, and says when to ask again. Only a deadline
+/// that comes nearer sets another wake-up.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+/// For when a session's wake-up is set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TimerState(Option<Instant>);
+
+impl Timers {
+    /// Sees to it that the session under `key` is asked at its deadline at the latest. Returns
+    /// whether that is now the nearest wake-up of all.
+    pub(crate) fn set(
+        &mut self,
+        key: Key,
+        state: &mut TimerState,
+        deadline: Option<Instant>,
+    ) -> bool {
+        let Some(deadline) = deadline.filter(|deadline| state.is_later_than(*deadline)) else {
+            return false;
+        };
+        let nearest = self.next().is_none_or(|next| deadline < next);
+        state.0 = Some(deadline);
+        self.heap.push(Reverse((deadline, key.to_u64())));
+        nearest
+    }
+
+    /// When the nearest wake-up is.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes one wake-up that is due. It counts if [`TimerState::fires`] says so.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Key, Instant)> {
+        if self.next()? > now {
+            return None;
+        }
+        let Reverse((at, key)) = self.heap.pop()?;
+        Some((Key::from_u64(key), at))
+    }
+}
+
+impl TimerState {
+    /// Whether no wake-up is set up to this instant.
+    pub(crate) fn is_later_than(self, deadline: Instant) -> bool {
+        self.0.is_none_or(|set| deadline < set)
+    }
+
+    /// Takes a wake-up that is due for used up.
+    pub(crate) fn forget_due(&mut self, now: Instant) {
+        if self.0.is_some_and(|at| at <= now) {
+            self.0 = None;
+        }
+    }
+
+    /// Whether the wake-up that was set for `at` is the current one; it is used up then.
+    pub(crate) fn fires(&mut self, at: Instant) -> bool {
+        let current = self.0 == Some(at);
+        if current {
+            self.0 = None;
+        }
+        current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const KEY: Key = Key { index: 3, generation: 1 };
+
+    #[test]
+    fn moving_a_deadline_away_sets_nothing() {
+        let now = Instant::now();
+        let (mut timers, mut state) = (Timers::default(), TimerState::default());
+        assert!(timers.set(KEY, &mut state, Some(now + Duration::from_secs(1))));
+        assert!(!timers.set(KEY, &mut state, Some(now + Duration::from_secs(2))));
+        assert!(!timers.set(KEY, &mut state, None));
+        assert_eq!(timers.heap.len(), 1);
+        let (key, at) = timers.pop_due(now + Duration::from_secs(1)).unwrap();
+        assert_eq!(key, KEY);
+        assert!(state.fires(at));
+        assert!(!state.fires(at));
+    }
+
+    #[test]
+    fn a_nearer_deadline_outdates_the_farther() {
+        let now = Instant::now();
+        let (mut timers, mut state) = (Timers::default(), TimerState::default());
+        timers.set(KEY, &mut state, Some(now + Duration::from_secs(5)));
+        assert!(timers.set(KEY, &mut state, Some(now + Duration::from_secs(1))));
+        assert_eq!(timers.pop_due(now), None);
+        let fired: Vec<bool> = std::iter::from_fn(|| timers.pop_due(now + Duration::from_secs(9)))
+            .map(|(_, at)| state.fires(at))
+            .collect();
+        assert_eq!(fired, [true, false]);
+    }
+}

@@ -1,0 +1,148 @@
+//! The clocks of a connection: when the next one runs out, and what happens then.
+//!
+//! Deadlines are lazy. Moving one is an assignment; the wake-up that was set for the earlier
+//! instant finds nothing due and asks again.
+
+use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
+use crate::handler::CloseReason;
+use std::time::Instant;
+
+impl Connection {
+    /// When something is due next.
+    pub(super) fn next_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
+        let idle = self.idle_deadline(env, now);
+        let Some(extras) = &self.extras else { return idle };
+        let linger = extras
+            .linger
+            .as_ref()
+            .filter(|_| self.state == State::Lingering)
+            .map(|linger| linger.idle_deadline.min(linger.deadline));
+        [
+            idle,
+            linger,
+            extras.timer,
+            extras.message_deadline,
+            extras.stall_deadline,
+            extras.half_closed_deadline.filter(|_| self.state == State::Open),
+            extras.probe_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Whether a deadline has passed that a byte of the peer would have moved: whoever keeps it
+    /// should look for one before.
+    pub(crate) fn is_silence_due(&self, env: &Env, now: Instant) -> bool {
+        let message = self.extras.as_ref().and_then(|e| e.message_deadline);
+        is_due(self.idle_deadline(env, now), now) || is_due(message, now)
+    }
+
+    /// Whether a paused connection is to be probed, and from when on again.
+    pub(crate) fn take_probe(&mut self, now: Instant) -> bool {
+        let Some(extras) = &mut self.extras else { return false };
+        let due = is_due(extras.probe_at, now);
+        if due {
+            extras.probe_at = now.checked_add(PROBE_INTERVAL);
+        }
+        due
+    }
+
+    /// Carries out what is due.
+    pub(crate) fn expire(&mut self, around: &mut Around<'_>) {
+        let now = around.now;
+        if is_due(self.idle_deadline(around.env, now), now) {
+            let reason = if self.awaits_first_byte() {
+                CloseReason::FirstByteTimeout
+            } else {
+                CloseReason::IdleTimeout
+            };
+            return self.begin_close(reason);
+        }
+        let Some(extras) = &mut self.extras else { return };
+        if let Some(linger) = extras.linger.as_ref().filter(|_| self.state == State::Lingering) {
+            if now >= linger.idle_deadline.min(linger.deadline) {
+                // Whoever was killed and still holds on gets a reset.
+                self.flags.reset |= around.env.phase() >= Phase::Killing;
+                return self.done();
+            }
+        }
+        if is_due(extras.stall_deadline, now) {
+            let reason = if self.output_held() > around.env.limits.output_hard {
+                CloseReason::SlowConsumer
+            } else {
+                CloseReason::WriteTimeout
+            };
+            return self.abort(reason);
+        }
+        if is_due(extras.message_deadline, now) {
+            return self.begin_close(CloseReason::MessageTimeout);
+        }
+        if self.state == State::Open && is_due(extras.half_closed_deadline, now) {
+            return self.begin_close(CloseReason::HalfClosedTimeout);
+        }
+        if self.state == State::Open && is_due(extras.timer, now) {
+            extras.timer = None;
+            let action = self.call(around, |handler, cx| handler.on_timer(cx));
+            self.follow(action, around);
+        }
+    }
+
+    /// The instant at which the peer has been silent for too long, where that counts.
+    fn idle_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
+        let counts = match self.state {
+            State::New => true,
+            State::Open => !self.flags.paused && !self.flags.eof && !self.is_busy(),
+            _ => false,
+        };
+        if !counts {
+            return None;
+        }
+        let own = self.extras.as_ref().and_then(|e| e.idle_timeout);
+        let timeout = match own {
+            Some(own) => own,
+            None if self.awaits_first_byte() => env.timeouts.first_byte,
+            None => env.timeouts.idle,
+        };
+        env.after(self.idle_since, timeout.get()?, now)
+    }
+
+    fn awaits_first_byte(&self) -> bool {
+        let own = self.extras.as_ref().and_then(|e| e.idle_timeout);
+        !self.flags.any_data && own.is_none()
+    }
+
+    /// Starts, keeps or stops the clock of a message of which `left` bytes are there, after
+    /// `consumed` bytes of input were consumed.
+    pub(super) fn start_message_clock(
+        &mut self,
+        left: usize,
+        consumed: usize,
+        around: &Around<'_>,
+    ) {
+        let waits_for_peer = self.state == State::Open && !self.flags.again && !self.flags.paused;
+        if left == 0 || !waits_for_peer {
+            if let Some(extras) = &mut self.extras {
+                extras.message_deadline = None;
+            }
+            return;
+        }
+        let extras = self.extras();
+        if extras.message_deadline.is_none() || consumed > 0 {
+            let timeout = around.env.timeouts.message.get();
+            extras.message_deadline = timeout.and_then(|d| around.now.checked_add(d));
+        }
+    }
+
+    /// The half-closed clock starts anew: the peer has finished just now, or took output.
+    pub(super) fn extend_half_closed(&mut self, around: &Around<'_>) {
+        if self.state == State::Open && self.flags.eof {
+            let timeout = around.env.timeouts.half_closed.get();
+            self.extras().half_closed_deadline = timeout.and_then(|d| around.now.checked_add(d));
+        }
+    }
+}
+
+fn is_due(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|deadline| deadline <= now)
+}

@@ -1,0 +1,112 @@
+//! What all connections of a server have in common, and how they count time.
+
+use super::limits::{Limits, Timeouts};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// The bounds, the clock's origin and the phase of the server's life.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    epoch: Instant,
+    phase: AtomicU8,
+}
+
+/// Where a server is in its life, as far as connections are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Serve.
+    Running,
+    /// Finish what was begun, then close.
+    Draining,
+    /// Close, whatever there is to do.
+    Killing,
+    /// Reset.
+    Stopped,
+}
+
+/// A coarse instant: a number of [`Tick::LENGTH`]s since the server was made. It is small, because
+/// every idle connection holds some, and wraps after more than a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tick(u32);
+
+impl Tick {
+    pub(crate) const LENGTH: Duration = Duration::from_millis(8);
+}
+
+impl Env {
+    pub(crate) fn new(limits: Limits, timeouts: Timeouts, epoch: Instant) -> Self {
+        Self { limits, timeouts, epoch, phase: AtomicU8::new(Phase::Running as u8) }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        // Pairs with the store of `set_phase`. A thread that parks in a read relies on the order
+        // of this load and its own note that it is parked, see `session::blocking`.
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            2 => Phase::Killing,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Moves on to `phase`. There is no way back.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    /// The tick that `now` falls into.
+    pub(crate) fn tick(&self, now: Instant) -> Tick {
+        let since = now.saturating_duration_since(self.epoch);
+        let fraction = since.subsec_millis() / Tick::LENGTH.as_millis() as u32;
+        // Seconds wrap along with the ticks: 125 ticks a second.
+        Tick((since.as_secs() as u32).wrapping_mul(125).wrapping_add(fraction))
+    }
+
+    /// When `timeout` after `tick` is over for sure: never early. `None` is beyond the clock.
+    pub(crate) fn after(&self, tick: Tick, timeout: Duration, now: Instant) -> Option<Instant> {
+        let age = self.tick(now).0.wrapping_sub(tick.0);
+        let since = Tick::LENGTH * age;
+        // `tick` began at most `since` plus one tick before now; it ended at least `since` minus
+        // one tick before. Counting from the start of now's tick keeps the result stable.
+        let base = self.tick_start(now).checked_sub(since)?;
+        base.checked_add(timeout)?.checked_add(Tick::LENGTH)
+    }
+
+    fn tick_start(&self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.epoch);
+        let into = since.subsec_nanos() % Tick::LENGTH.as_nanos() as u32;
+        now.checked_sub(Duration::from_nanos(into.into())).unwrap_or(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_coarse_timeout_is_never_early_and_hardly_late(
+            start in 0u64..100_000_000, timeout in 0u64..100_000, later in 0u64..100_000,
+        ) {
+            let epoch = Instant::now();
+            let env = Env::new(Limits::default(), Timeouts::default(), epoch);
+            let start = epoch + Duration::from_micros(start);
+            let timeout = Duration::from_millis(timeout);
+            let now = start + Duration::from_millis(later);
+            let due = env.after(env.tick(start), timeout, now).unwrap();
+            prop_assert!(due >= start + timeout, "{:?} early", start + timeout - due);
+            prop_assert!(due <= start + timeout + 2 * Tick::LENGTH);
+        }
+    }
+
+    #[test]
+    fn never_is_beyond_the_clock() {
+        let env = Env::new(Limits::default(), Timeouts::default(), Instant::now());
+        let now = Instant::now();
+        assert_eq!(env.after(env.tick(now), Duration::MAX, now), None);
+    }
+}

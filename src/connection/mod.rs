@@ -1,0 +1,773 @@
+//! One connection as a state machine over bytes and instants: no socket, no clock, no thread, no
+//! lock (but that of the outbox, once somebody asked for a sender).
+//!
+//! ```text
+//!             open()                  begin_close()            output written
+//!  New ------------------> Open ---------------------> Closing ---------------> Lingering --> Done
+//!   |   layer is ready      |  eof(): half-closed,       | on_close, then FIN               ^
+//!   |                       |  while the handler wants   |                                  |
+//!   +-----------------------+----------------------------+-- fail(): on_close, reset -------+
+//! ```
+//!
+//! The driver (`session::pump`) brings the bytes, and asks afterwards what the connection
+//! [wants](Connection::wants). Nothing here is called again for a connection that is `Done`.
+
+mod deadlines;
+mod env;
+mod limits;
+mod wants;
+
+pub(crate) use env::{Env, Phase, Tick};
+pub use limits::{Limits, Timeouts};
+pub use wants::{Ready, Turn, Wants};
+
+use crate::buffer::{Buffer, Input};
+use crate::handler::{
+    Action, BoxError, CloseReason, Context, Facts, Handler, Outbox, Requests, TakeStream,
+};
+use crate::layer::Layer;
+use crate::limit::Limit;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a paused connection may go without a look whether it was reset.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// One connection. An idle one is this and its handler; everything rare is in `extras`.
+pub(crate) struct Connection {
+    handler: Option<Box<dyn Handler>>,
+    extras: Option<Box<Extras>>,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Since when the connection is idle, if it is: the last byte received, or the end of its last
+    /// being busy.
+    idle_since: Tick,
+    state: State,
+    flags: Flags,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is no handler yet: its layer shakes hands, or nobody has called `open` yet.
+    New,
+    /// The handler decides what happens.
+    Open,
+    /// The reason is known; the output that is left is written.
+    Closing,
+    /// The handler is gone and we have shut down our side; wait for the peer to do so.
+    Lingering,
+    /// Over.
+    Done,
+}
+
+/// What may be true of any connection, one bit each.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags {
+    /// `on_open` was called, so `on_close` will be.
+    opened: bool,
+    /// The handler has been shown something.
+    any_data: bool,
+    /// The handler is busy by its own word.
+    busy: bool,
+    paused: bool,
+    /// Show the held input again at the next turn: after a `Yield` or a resume.
+    again: bool,
+    /// The peer has finished sending.
+    eof: bool,
+    /// The output is above the high mark and has not been below the low mark since.
+    throttled: bool,
+    /// The output has reached the low mark: `on_writable` is due when it is below.
+    filled: bool,
+    /// `on_shutdown` was called.
+    told: bool,
+    /// Something was to be done since `on_shutdown`: close when that is over.
+    finishing: bool,
+    /// The handler is gone, and everybody was told why.
+    released: bool,
+    /// The end is to be a reset.
+    reset: bool,
+}
+
+/// What only some connections have, and only for some time.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Input that the handler left.
+    pub(crate) input: Buffer,
+    /// Output that the system has not taken.
+    pub(crate) output: Buffer,
+    /// Do not call `on_data` before this many bytes are held.
+    want: usize,
+    pub(crate) outbox: Option<Arc<Outbox>>,
+    pub(crate) layer: Option<Box<LayerState>>,
+    idle_timeout: Option<Limit<Duration>>,
+    timer: Option<Instant>,
+    message_deadline: Option<Instant>,
+    stall_deadline: Option<Instant>,
+    half_closed_deadline: Option<Instant>,
+    probe_at: Option<Instant>,
+    linger: Option<Linger>,
+    reason: Option<CloseReason>,
+    take: Option<TakeStream>,
+}
+
+/// A layer, and the bytes on both sides of it that wait for it.
+pub(crate) struct LayerState {
+    pub(crate) layer: Box<dyn Layer>,
+    /// Bytes of the wire that the layer has not consumed.
+    pub(crate) wire: Buffer,
+    /// Plaintext of the handler that the layer has not taken.
+    pub(crate) plain: Vec<u8>,
+    /// It holds more plaintext.
+    pub(crate) more: bool,
+    /// It saw its own end of the stream.
+    pub(crate) eof: bool,
+    /// Its last words were asked for.
+    pub(crate) closed: bool,
+}
+
+struct Linger {
+    /// Bytes that may still be read and thrown away.
+    left: usize,
+    idle: Duration,
+    idle_deadline: Instant,
+    deadline: Instant,
+}
+
+/// What surrounds a connection while a callback of it may run.
+pub(crate) struct Around<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) env: &'a Env,
+    pub(crate) facts: &'a dyn Facts,
+    pub(crate) now: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(now: Tick, layer: Option<Box<dyn Layer>>) -> Self {
+        let extras = layer.map(|layer| {
+            Box::new(Extras { layer: Some(Box::new(LayerState::new(layer))), ..Extras::default() })
+        });
+        Self {
+            handler: None,
+            extras,
+            received: 0,
+            sent: 0,
+            idle_since: now,
+            state: State::New,
+            flags: Flags::default(),
+        }
+    }
+
+    // What the driver asks.
+
+    pub(crate) fn is_new(&self) -> bool {
+        self.state == State::New
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state == State::Closing
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.state == State::Lingering
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether the handler is gone, and everybody was told why.
+    pub(crate) fn was_released(&self) -> bool {
+        self.flags.released
+    }
+
+    /// Whether a drain found something to be done, and it was done.
+    pub(crate) fn finished_in_drain(&self) -> bool {
+        self.flags.told && self.flags.finishing
+    }
+
+    pub(crate) fn saw_eof(&self) -> bool {
+        self.flags.eof
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.flags.paused
+    }
+
+    pub(crate) fn wants_reset(&self) -> bool {
+        self.flags.reset
+    }
+
+    pub(crate) fn wants_again(&self) -> bool {
+        self.flags.again && !self.flags.throttled && self.state == State::Open
+    }
+
+    /// Whether bytes of the peer are wanted: by the handler, or to be thrown away.
+    pub(crate) fn wants_bytes(&self) -> bool {
+        if self.flags.eof {
+            return false;
+        }
+        match self.state {
+            State::New => self.extras.is_some(),
+            State::Open => !self.flags.paused && !self.flags.throttled && !self.flags.again,
+            State::Closing | State::Lingering => self.linger_left() > 0,
+            State::Done => false,
+        }
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        self.extras.as_ref().is_some_and(|e| !e.output.is_empty())
+    }
+
+    pub(crate) fn output_held(&self) -> usize {
+        self.extras
+            .as_ref()
+            .map_or(0, |e| e.output.len() + e.layer.as_ref().map_or(0, |layer| layer.plain.len()))
+    }
+
+    pub(crate) fn holds_input(&self) -> bool {
+        self.extras.as_ref().is_some_and(|e| !e.input.is_empty())
+    }
+
+    pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.extras.as_ref()?.outbox.as_ref()
+    }
+
+    pub(crate) fn layer(&mut self) -> Option<&mut LayerState> {
+        self.extras.as_mut()?.layer.as_deref_mut()
+    }
+
+    pub(crate) fn has_layer(&self) -> bool {
+        self.extras.as_ref().is_some_and(|e| e.layer.is_some())
+    }
+
+    /// Whether nothing is pending that a thread which blocks in a read would miss.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state == State::Open && self.extras.is_none() && {
+            let f = &self.flags;
+            !(f.busy || f.paused || f.again || f.eof || f.throttled || f.filled || f.told)
+        }
+    }
+
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// Gives back what an idle connection need not hold.
+    pub(crate) fn tidy(&mut self) {
+        let Some(extras) = &mut self.extras else { return };
+        if extras.input.is_empty() {
+            extras.input.free();
+        }
+        if extras.output.is_empty() {
+            extras.output.free();
+        }
+        if extras.is_idle() {
+            self.extras = None;
+        }
+    }
+
+    pub(crate) fn wants(&self, env: &Env, now: Instant) -> Wants {
+        if self.state == State::New && !self.has_layer() {
+            return Wants { again: true, ..Wants::default() };
+        }
+        Wants {
+            read: self.wants_bytes(),
+            write: self.has_output(),
+            again: self.wants_again() || self.has_more_plaintext(),
+            deadline: self.next_deadline(env, now),
+        }
+    }
+
+    fn has_more_plaintext(&self) -> bool {
+        let more = |e: &Extras| e.layer.as_ref().is_some_and(|layer| layer.more);
+        self.wants_bytes() && self.extras.as_deref().is_some_and(more)
+    }
+
+    // What the driver tells.
+
+    /// The handler is there: everything is ready for `on_open`.
+    pub(crate) fn open(&mut self, handler: Box<dyn Handler>, around: &mut Around<'_>) {
+        debug_assert_eq!(self.state, State::New);
+        self.handler = Some(handler);
+        self.state = State::Open;
+        self.flags.opened = true;
+        match self.call(around, |handler, cx| handler.on_open(cx)) {
+            Some(Action::Want(n)) => self.want(n, 0, around.env),
+            Some(Action::Pause) => self.pause(around.now),
+            other => self.end_by(other, CloseReason::Closed),
+        }
+    }
+
+    /// Bytes came while nothing was held.
+    pub(crate) fn data(&mut self, bytes: &[u8], around: &mut Around<'_>) {
+        debug_assert!(!self.holds_input());
+        self.note_received(bytes.len(), around);
+        let consumed = self.show(bytes, around);
+        let rest = &bytes[consumed..];
+        if self.state == State::Open && !rest.is_empty() {
+            self.extras().input.append(rest);
+        }
+    }
+
+    /// `n` bytes came and were appended to what was held.
+    pub(crate) fn more_data(&mut self, n: usize, around: &mut Around<'_>) {
+        self.note_received(n, around);
+        self.show_held(around);
+    }
+
+    /// Shows the held input again, after a `Yield` or a resume.
+    pub(crate) fn go_on(&mut self, around: &mut Around<'_>) {
+        self.flags.again = false;
+        self.show_held(around);
+    }
+
+    /// The peer has finished sending.
+    pub(crate) fn eof(&mut self, around: &mut Around<'_>) {
+        self.flags.eof = true;
+        if self.state != State::Open {
+            return;
+        }
+        if self.layer().is_some_and(|layer| !layer.eof) {
+            return self.begin_close(CloseReason::Truncated);
+        }
+        let held = self.extras.as_mut().map(|e| std::mem::take(&mut e.input)).unwrap_or_default();
+        let mut input = Input::new(held.unread());
+        let action = self.call(around, |handler, cx| handler.on_eof(&mut input, cx));
+        if let Some(extras) = &mut self.extras {
+            extras.message_deadline = None;
+        }
+        self.extend_half_closed(around);
+        self.end_by(action, CloseReason::PeerClosed);
+    }
+
+    /// Somebody called `Sender::wake`.
+    pub(crate) fn woken(&mut self, around: &mut Around<'_>) {
+        let action = self.call(around, |handler, cx| handler.on_wake(cx));
+        self.follow(action, around);
+    }
+
+    /// The output is below the low mark again.
+    pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
+        self.flags.filled = false;
+        let action = self.call(around, |handler, cx| handler.on_writable(cx));
+        self.follow(action, around);
+    }
+
+    pub(crate) fn resume(&mut self, now: Tick) {
+        if !self.flags.paused {
+            return;
+        }
+        self.flags.paused = false;
+        self.idle_since = now;
+        self.flags.again = self.holds_input();
+        if let Some(extras) = &mut self.extras {
+            extras.probe_at = None;
+        }
+    }
+
+    /// The server drains, and all that had arrived before was shown.
+    pub(crate) fn shutdown(&mut self, around: &mut Around<'_>) {
+        if self.flags.told || self.state != State::Open {
+            return;
+        }
+        self.flags.told = true;
+        let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
+        match action {
+            Some(Action::Pause) => self.pause(around.now),
+            other => self.end_by(other, CloseReason::Shutdown),
+        }
+    }
+
+    /// Whether `on_shutdown` has been called.
+    pub(crate) fn was_told(&self) -> bool {
+        self.flags.told
+    }
+
+    /// `n` bytes of output were taken by the system.
+    pub(crate) fn progressed(&mut self, n: usize, around: &Around<'_>) {
+        self.sent += n as u64;
+        if n > 0 {
+            if let Some(extras) = &mut self.extras {
+                extras.stall_deadline = None;
+            }
+            self.extend_half_closed(around);
+        }
+    }
+
+    /// The output was offered to the system, and this is what it has not taken: marks and the
+    /// stall clock follow.
+    pub(crate) fn measured(&mut self, env: &Env, now: Instant) {
+        let held = self.output_held();
+        if held > env.limits.output_high {
+            self.flags.throttled = true;
+        } else if held < env.limits.output_low || held == 0 {
+            self.flags.throttled = false;
+        }
+        if held == 0 {
+            if let Some(extras) = &mut self.extras {
+                extras.stall_deadline = None;
+            }
+        } else if self.extras().stall_deadline.is_none() {
+            self.extras().stall_deadline =
+                env.timeouts.write_stall.get().and_then(|d| now.checked_add(d));
+        }
+    }
+
+    /// `n` bytes of output are on their way: remember whether `on_writable` is due later.
+    pub(crate) fn filling(&mut self, n: usize, env: &Env) {
+        if n >= env.limits.output_low && n > 0 {
+            self.flags.filled = true;
+        }
+    }
+
+    /// Whether `on_writable` is due now.
+    pub(crate) fn is_drained(&self, env: &Env) -> bool {
+        let held = self.output_held();
+        self.flags.filled
+            && self.state == State::Open
+            && (held < env.limits.output_low || held == 0)
+    }
+
+    /// The turn is over: keeps the idle clock and the drain's promise to busy connections.
+    pub(crate) fn settled(&mut self, now: Tick) {
+        if self.state != State::Open {
+            return;
+        }
+        if self.is_busy() {
+            self.idle_since = now;
+            self.flags.finishing |= self.flags.told;
+        } else if self.flags.finishing {
+            self.begin_close(CloseReason::Shutdown);
+        }
+    }
+
+    /// Ends the connection in order: the output is written first. The first reason counts.
+    pub(crate) fn begin_close(&mut self, reason: CloseReason) {
+        if !matches!(self.state, State::New | State::Open) {
+            return;
+        }
+        self.state = State::Closing;
+        self.flags.again = false;
+        let extras = self.extras();
+        extras.reason = Some(reason);
+        extras.input.free();
+        extras.message_deadline = None;
+        extras.timer = None;
+        if let Some(outbox) = &extras.outbox {
+            outbox.close();
+        }
+    }
+
+    /// Ends the connection now. What was not written is lost, and the reason says so, unless an
+    /// error was the reason already.
+    pub(crate) fn fail(&mut self, reason: CloseReason) {
+        let is_error = |r: &CloseReason| {
+            matches!(r, CloseReason::Handler(_) | CloseReason::Panic(_) | CloseReason::Layer(_))
+        };
+        match self.state {
+            State::Done | State::Lingering => self.state = State::Done,
+            _ => {
+                let before = self.extras().reason.take();
+                self.begin_close(CloseReason::Closed);
+                let worse = before.filter(is_error).unwrap_or(reason);
+                self.extras().reason = Some(worse);
+                self.state = State::Done;
+            }
+        }
+    }
+
+    /// As `fail`, and the peer is told by a reset.
+    pub(crate) fn abort(&mut self, reason: CloseReason) {
+        self.flags.reset = true;
+        self.fail(reason);
+    }
+
+    /// The output is written, or lost: calls `on_close`, and lets go of the handler.
+    pub(crate) fn release_handler(&mut self) -> CloseReason {
+        self.flags.released = true;
+        let reason = self.extras().reason.take().unwrap_or(CloseReason::Closed);
+        if let Some(mut handler) = self.handler.take() {
+            if self.flags.opened {
+                // A panic here has nobody left to tell.
+                drop_payload(catch_unwind(AssertUnwindSafe(|| handler.on_close(&reason))));
+            }
+            drop_payload(catch_unwind(AssertUnwindSafe(|| drop(handler))));
+        }
+        if let Some(outbox) = self.extras().outbox.take() {
+            outbox.abandon();
+        }
+        reason
+    }
+
+    /// Our side is shut down: wait for the peer's end, for the sake of our last bytes.
+    pub(crate) fn linger(&mut self, env: &Env, now: Instant) {
+        let (idle, total) = if env.phase() >= Phase::Killing {
+            (LINGER_WHEN_KILLED, LINGER_WHEN_KILLED)
+        } else {
+            (env.timeouts.lingering_idle, env.timeouts.lingering_total)
+        };
+        let left = self.linger_left_of(env);
+        let after = |d| now.checked_add(d).unwrap_or(now);
+        self.extras().linger =
+            Some(Linger { left, idle, idle_deadline: after(idle), deadline: after(total) });
+        self.state = State::Lingering;
+    }
+
+    pub(crate) fn done(&mut self) {
+        self.state = State::Done;
+    }
+
+    /// Bytes came that nobody wants.
+    pub(crate) fn thrown_away(&mut self, n: usize, env: &Env, now: Instant) {
+        let left = self.linger_left_of(env).saturating_sub(n);
+        let linger = self.extras().linger.get_or_insert(Linger {
+            left,
+            idle: Duration::ZERO,
+            idle_deadline: now,
+            deadline: now,
+        });
+        linger.left = left;
+        linger.idle_deadline = now.checked_add(linger.idle).unwrap_or(now);
+        if left == 0 && self.state == State::Lingering {
+            self.state = State::Done;
+        }
+    }
+
+    /// Takes out whoever is to get the socket.
+    pub(crate) fn taker(&mut self) -> Option<TakeStream> {
+        self.extras.as_mut()?.take.take()
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.extras.as_ref().is_some_and(|e| e.take.is_some())
+    }
+
+    /// What the new owner of the socket gets along with it: unread input, unwritten output.
+    pub(crate) fn take_bytes(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let extras = self.extras();
+        let input = std::mem::take(&mut extras.input).into_vec();
+        (input, std::mem::take(&mut extras.output).into_vec())
+    }
+
+    fn linger_left(&self) -> usize {
+        self.extras.as_ref().and_then(|e| e.linger.as_ref()).map_or(usize::MAX, |l| l.left)
+    }
+
+    fn linger_left_of(&self, env: &Env) -> usize {
+        self.linger_left().min(env.limits.lingering)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.flags.busy || self.holds_input() || self.output_held() > 0
+    }
+
+    fn note_received(&mut self, n: usize, around: &Around<'_>) {
+        self.received += n as u64;
+        self.flags.any_data = true;
+        self.flags.finishing |= self.flags.told;
+        self.idle_since = around.env.tick(around.now);
+    }
+
+    fn show_held(&mut self, around: &mut Around<'_>) {
+        let Some(extras) = &mut self.extras else { return };
+        let mut held = std::mem::take(&mut extras.input);
+        let consumed = self.show(held.unread(), around);
+        if self.state != State::Open && !self.is_taken() {
+            return;
+        }
+        held.consume(consumed);
+        self.extras().input = held;
+    }
+
+    /// Calls `on_data` if enough is there, and tells how much was consumed.
+    fn show(&mut self, bytes: &[u8], around: &mut Around<'_>) -> usize {
+        let want = self.extras.as_ref().map_or(0, |e| e.want);
+        if bytes.is_empty() || bytes.len() < want {
+            self.start_message_clock(bytes.len(), 0, around);
+            return 0;
+        }
+        if let Some(extras) = &mut self.extras {
+            extras.want = 0;
+        }
+        let mut input = Input::new(bytes);
+        let action = self.call(around, |handler, cx| handler.on_data(&mut input, cx));
+        let consumed = input.consumed();
+        let left = bytes.len() - consumed;
+        match action {
+            Some(Action::Continue) if left > 0 => self.want(0, left, around.env),
+            Some(Action::Want(n)) => self.want(n, left, around.env),
+            Some(Action::Yield) => self.flags.again = left > 0,
+            Some(Action::Pause) => self.pause(around.now),
+            other => self.end_by(other, CloseReason::Closed),
+        }
+        self.start_message_clock(left, consumed, around);
+        consumed
+    }
+
+    /// The handler wants `n` bytes, and holds some of them already.
+    fn want(&mut self, n: usize, held: usize, env: &Env) {
+        let wanted = n.max(held + 1);
+        let limit = env.limits.input;
+        if wanted > limit {
+            return self.begin_close(CloseReason::InputLimit { wanted, limit });
+        }
+        if wanted > held + 1 {
+            self.extras().want = wanted;
+        }
+    }
+
+    /// What the actions of the callbacks other than `on_data` and `on_open` lead to.
+    fn follow(&mut self, action: Option<Action>, around: &Around<'_>) {
+        match action {
+            Some(Action::Pause) => self.pause(around.now),
+            other => self.end_by(other, CloseReason::Closed),
+        }
+    }
+
+    fn end_by(&mut self, action: Option<Action>, reason: CloseReason) {
+        match action {
+            Some(Action::Close) => self.begin_close(reason),
+            Some(Action::Abort) => self.abort(CloseReason::Aborted),
+            _ => (),
+        }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.flags.paused = true;
+        self.flags.again = false;
+        let extras = self.extras();
+        extras.message_deadline = None;
+        extras.probe_at = now.checked_add(PROBE_INTERVAL);
+    }
+
+    /// Calls the handler, and carries out what it asked for. `None` if it panicked or failed, or if
+    /// there is no handler; the connection is closing then.
+    fn call<F>(&mut self, around: &mut Around<'_>, callback: F) -> Option<Action>
+    where
+        F: FnOnce(&mut dyn Handler, &mut Context<'_>) -> Result<Action, BoxError>,
+    {
+        let mut handler = self.handler.take()?;
+        let mut outbox = self.extras.as_mut().and_then(|e| e.outbox.take());
+        let mut requests = Requests::default();
+        let already_sent = around.out.len();
+        let limits = &around.env.limits;
+        let mut cx = Context {
+            held: self.output_held(),
+            busy: self.is_busy(),
+            high_mark: limits.output_high,
+            hard_mark: limits.output_hard,
+            out: around.out,
+            requests: &mut requests,
+            outbox: &mut outbox,
+            facts: around.facts,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *handler, &mut cx)));
+        self.handler = Some(handler);
+        if outbox.is_some() {
+            self.extras().outbox = outbox;
+        }
+        match result {
+            Ok(Ok(action)) => {
+                self.carry_out(requests, around);
+                Some(action)
+            }
+            Ok(Err(error)) => {
+                self.begin_close(CloseReason::Handler(error));
+                None
+            }
+            Err(payload) => {
+                around.out.truncate(already_sent);
+                self.begin_close(CloseReason::Panic(panic_message(payload)));
+                None
+            }
+        }
+    }
+
+    fn carry_out(&mut self, requests: Requests, around: &Around<'_>) {
+        if let Some(busy) = requests.busy {
+            self.flags.busy = busy;
+            if !busy {
+                self.idle_since = around.env.tick(around.now);
+            }
+        }
+        if requests.resume {
+            self.resume(around.env.tick(around.now));
+        }
+        if let Some(timer) = requests.timer {
+            // The timer counts from the end of the callback, however long that took.
+            let at = timer.and_then(|after| around.facts.clock().checked_add(after));
+            if at.is_some() || self.extras.is_some() {
+                self.extras().timer = at;
+            }
+        }
+        if let Some(timeout) = requests.idle_timeout {
+            self.extras().idle_timeout = Some(timeout);
+        }
+        if let Some(take) = requests.take {
+            self.extras().take = Some(take);
+        }
+    }
+}
+
+/// How long a connection that was killed waits for the peer's end.
+const LINGER_WHEN_KILLED: Duration = Duration::from_secs(1);
+
+impl LayerState {
+    fn new(layer: Box<dyn Layer>) -> Self {
+        Self {
+            layer,
+            wire: Buffer::default(),
+            plain: Vec::new(),
+            more: false,
+            eof: false,
+            closed: false,
+        }
+    }
+}
+
+impl Extras {
+    /// Whether nothing is kept here that matters.
+    fn is_idle(&self) -> bool {
+        self.input.is_empty()
+            && self.output.is_empty()
+            && self.want == 0
+            && self.outbox.is_none()
+            && self.layer.is_none()
+            && self.idle_timeout.is_none()
+            && self.timer.is_none()
+            && self.message_deadline.is_none()
+            && self.stall_deadline.is_none()
+            && self.half_closed_deadline.is_none()
+            && self.probe_at.is_none()
+            && self.linger.is_none()
+            && self.reason.is_none()
+            && self.take.is_none()
+    }
+}
+
+/// What a panic said, if it said it in words. Dropping a payload may panic again, so that is caught.
+pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned());
+    drop_payload(Err::<(), _>(payload));
+    message
+}
+
+/// Drops what a caught panic carried. One whose drop panics, with a payload whose drop panics, is
+/// given up on.
+pub(crate) fn drop_payload<T>(result: Result<T, Box<dyn Any + Send>>) {
+    if let Err(payload) = result {
+        if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(worse);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Why a connection ended.
+
+use super::BoxError;
+use std::fmt;
+use std::io;
+
+/// Why a connection ended. Every connection that was opened ends for exactly one reason, which
+/// `on_close`, the counters and the [`Observer`](crate::Observer) are told alike.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer finished sending, and the handler's `on_eof` let the connection end.
+    PeerClosed,
+    /// The handler returned [`Action::Close`](crate::Action::Close), or somebody called
+    /// [`Sender::close`](crate::Sender::close).
+    Closed,
+    /// The handler returned [`Action::Abort`](crate::Action::Abort).
+    Aborted,
+    /// A callback returned this error.
+    Handler(BoxError),
+    /// A callback or the factory panicked, with this message.
+    Panic(String),
+    /// The peer reset the connection, or left without reading what was sent.
+    Reset(io::Error),
+    /// The connection failed in another way, for example by the system's own time-out.
+    Io(io::Error),
+    /// The peer connected and sent nothing within the first-byte time-out.
+    FirstByteTimeout,
+    /// Nothing came for as long as the idle time-out.
+    IdleTimeout,
+    /// The rest of a message did not come within the message time-out.
+    MessageTimeout,
+    /// The peer took nothing of the output for as long as the write-stall time-out.
+    WriteTimeout,
+    /// The peer had finished sending, and the rest took longer than the half-closed time-out.
+    HalfClosedTimeout,
+    /// As `WriteTimeout`, with more output waiting than the hard mark allows.
+    SlowConsumer,
+    /// The handler wanted more bytes at once than the input limit allows.
+    InputLimit {
+        /// The number of bytes that the handler wanted to see at once.
+        wanted: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A layer failed, for example a TLS handshake.
+    Layer(BoxError),
+    /// The peer's stream ended without the layer's own end mark (TLS: close_notify), so it may
+    /// have been cut short by somebody else.
+    Truncated,
+    /// The server drained: the connection was idle, or its handler closed it on `on_shutdown`.
+    Shutdown,
+    /// The server stopped, or its drain reached the deadline.
+    Killed,
+    /// The backend dropped the session.
+    Backend,
+    /// The handler took the socket out of the server by
+    /// [`Context::into_stream`](crate::Context::into_stream).
+    Taken,
+}
+
+/// The kinds of [`CloseReason`], without what they carry: what counters are kept by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[allow(missing_docs)] // each is the variant of `CloseReason` of the same name
+pub enum CloseKind {
+    PeerClosed,
+    Closed,
+    Aborted,
+    Handler,
+    Panic,
+    Reset,
+    Io,
+    FirstByteTimeout,
+    IdleTimeout,
+    MessageTimeout,
+    WriteTimeout,
+    HalfClosedTimeout,
+    SlowConsumer,
+    InputLimit,
+    Layer,
+    Truncated,
+    Shutdown,
+    Killed,
+    Backend,
+    Taken,
+}
+
+impl CloseKind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [CloseKind; 20] = [
+        CloseKind::PeerClosed,
+        CloseKind::Closed,
+        CloseKind::Aborted,
+        CloseKind::Handler,
+        CloseKind::Panic,
+        CloseKind::Reset,
+        CloseKind::Io,
+        CloseKind::FirstByteTimeout,
+        CloseKind::IdleTimeout,
+        CloseKind::MessageTimeout,
+        CloseKind::WriteTimeout,
+        CloseKind::HalfClosedTimeout,
+        CloseKind::SlowConsumer,
+        CloseKind::InputLimit,
+        CloseKind::Layer,
+        CloseKind::Truncated,
+        CloseKind::Shutdown,
+        CloseKind::Killed,
+        CloseKind::Backend,
+        CloseKind::Taken,
+    ];
+
+    /// A short name for logs and metrics, such as `idle_timeout`.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseKind::PeerClosed => "peer_closed",
+            CloseKind::Closed => "closed",
+            CloseKind::Aborted => "aborted",
+            CloseKind::Handler => "handler",
+            CloseKind::Panic => "panic",
+            CloseKind::Reset => "reset",
+            CloseKind::Io => "io",
+            CloseKind::FirstByteTimeout => "first_byte_timeout",
+            CloseKind::IdleTimeout => "idle_timeout",
+            CloseKind::MessageTimeout => "message_timeout",
+            CloseKind::WriteTimeout => "write_timeout",
+            CloseKind::HalfClosedTimeout => "half_closed_timeout",
+            CloseKind::SlowConsumer => "slow_consumer",
+            CloseKind::InputLimit => "input_limit",
+            CloseKind::Layer => "layer",
+            CloseKind::Truncated => "truncated",
+            CloseKind::Shutdown => "shutdown",
+            CloseKind::Killed => "killed",
+            CloseKind::Backend => "backend",
+            CloseKind::Taken => "taken",
+        }
+    }
+}
+
+impl CloseReason {
+    /// Which kind of reason this is.
+    pub fn kind(&self) -> CloseKind {
+        match self {
+            CloseReason::PeerClosed => CloseKind::PeerClosed,
+            CloseReason::Closed => CloseKind::Closed,
+            CloseReason::Aborted => CloseKind::Aborted,
+            CloseReason::Handler(_) => CloseKind::Handler,
+            CloseReason::Panic(_) => CloseKind::Panic,
+            CloseReason::Reset(_) => CloseKind::Reset,
+            CloseReason::Io(_) => CloseKind::Io,
+            CloseReason::FirstByteTimeout => CloseKind::FirstByteTimeout,
+            CloseReason::IdleTimeout => CloseKind::IdleTimeout,
+            CloseReason::MessageTimeout => CloseKind::MessageTimeout,
+            CloseReason::WriteTimeout => CloseKind::WriteTimeout,
+            CloseReason::HalfClosedTimeout => CloseKind::HalfClosedTimeout,
+            CloseReason::SlowConsumer => CloseKind::SlowConsumer,
+            CloseReason::InputLimit { .. } => CloseKind::InputLimit,
+            CloseReason::Layer(_) => CloseKind::Layer,
+            CloseReason::Truncated => CloseKind::Truncated,
+            CloseReason::Shutdown => CloseKind::Shutdown,
+            CloseReason::Killed => CloseKind::Killed,
+            CloseReason::Backend => CloseKind::Backend,
+            CloseReason::Taken => CloseKind::Taken,
+        }
+    }
+
+    /// Whether a time-out of any kind ended the connection.
+    pub fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            CloseReason::FirstByteTimeout
+                | CloseReason::IdleTimeout
+                | CloseReason::MessageTimeout
+                | CloseReason::WriteTimeout
+                | CloseReason::HalfClosedTimeout
+                | CloseReason::SlowConsumer
+        )
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("the peer closed the connection"),
+            CloseReason::Closed => f.write_str("the handler closed the connection"),
+            CloseReason::Aborted => f.write_str("the handler aborted the connection"),
+            CloseReason::Handler(e) => write!(f, "the handler failed: {e}"),
+            CloseReason::Panic(message) => write!(f, "the handler panicked: {message}"),
+            CloseReason::Reset(e) => write!(f, "the peer reset the connection: {e}"),
+            CloseReason::Io(e) => write!(f, "the connection failed: {e}"),
+            CloseReason::FirstByteTimeout => f.write_str("the peer sent nothing in time"),
+            CloseReason::IdleTimeout => f.write_str("the peer was idle for too long"),
+            CloseReason::MessageTimeout => f.write_str("a message was not completed in time"),
+            CloseReason::WriteTimeout => f.write_str("the peer took no output in time"),
+            CloseReason::HalfClosedTimeout => {
+                f.write_str("the half-closed connection did not end in time")
+            }
+            CloseReason::SlowConsumer => {
+                f.write_str("the peer took no output in time, and too much of it was waiting")
+            }
+            CloseReason::InputLimit { wanted, limit } => {
+                write!(f, "{wanted} bytes were wanted at once, above the limit of {limit}")
+            }
+            CloseReason::Layer(e) => write!(f, "a layer failed: {e}"),
+            CloseReason::Truncated => f.write_str("the stream ended without its end mark"),
+            CloseReason::Shutdown => f.write_str("the server drained"),
+            CloseReason::Killed => f.write_str("the server stopped"),
+            CloseReason::Backend => f.write_str("the backend dropped the session"),
+            CloseReason::Taken => f.write_str("the handler took the socket"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_numbered_in_order_and_named_apart() {
+        let mut names = std::collections::HashSet::new();
+        for (number, kind) in CloseKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            assert!(names.insert(kind.name()), "{} is there twice", kind.name());
+        }
+    }
+}

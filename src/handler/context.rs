@@ -1,0 +1,191 @@
+//! What a callback is lent besides its input.
+
+use super::control::Control;
+use super::outbox::{Outbox, Wake};
+use super::peer::{ConnectionId, Peer};
+use super::sender::Sender;
+use crate::limit::Limit;
+use crate::net::{Addr, TakenStream};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a handler can do and ask during a callback.
+pub struct Context<'a> {
+    pub(crate) out: &'a mut Vec<u8>,
+    /// Output of earlier callbacks that the system has not taken yet.
+    pub(crate) held: usize,
+    pub(crate) high_mark: usize,
+    pub(crate) hard_mark: usize,
+    /// Whether the connection was busy when the callback began.
+    pub(crate) busy: bool,
+    pub(crate) requests: &'a mut Requests,
+    pub(crate) outbox: &'a mut Option<Arc<Outbox>>,
+    pub(crate) facts: &'a dyn Facts,
+}
+
+/// What a context can tell about its connection: the session knows.
+pub(crate) trait Facts {
+    fn id(&self) -> ConnectionId;
+    fn peer(&self) -> &Peer;
+    fn local_addr(&self) -> io::Result<Addr>;
+    fn may_block(&self) -> bool;
+    fn control(&self) -> Control;
+    fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)>;
+    /// The time now, after a callback that may have taken long.
+    fn clock(&self) -> Instant;
+}
+
+/// What a callback asked for, carried out when it has returned. It starts out empty for each.
+#[derive(Default)]
+pub(crate) struct Requests {
+    pub(crate) resume: bool,
+    pub(crate) timer: Option<Option<Duration>>,
+    pub(crate) busy: Option<bool>,
+    pub(crate) idle_timeout: Option<Limit<Duration>>,
+    pub(crate) take: Option<TakeStream>,
+}
+
+/// Whom the socket is given to after `into_stream`.
+pub(crate) type TakeStream = Box<dyn FnOnce(TakenStream) + Send>;
+
+impl Context<'_> {
+    /// Appends to the output. It is written after the callback has returned, together with all
+    /// that the callbacks of the same read sent.
+    ///
+    /// It never blocks and never fails. The output grows as far as you make it: a reply larger
+    /// than the high mark is better sent in parts, from
+    /// [`on_writable`](crate::Handler::on_writable). Messages of senders never come between two
+    /// sends of one callback.
+    #[inline]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.out.extend_from_slice(bytes.as_ref());
+    }
+
+    /// How many bytes of output wait: what this callback sent, and what the system has not taken
+    /// yet of the output before.
+    pub fn pending(&self) -> usize {
+        self.held + self.out.len()
+    }
+
+    /// Whether the output is below the high mark. Above it, the peer is not read until it has
+    /// fallen below the low mark; a handler that makes more output on its own should stop at
+    /// `false` and go on in [`on_writable`](crate::Handler::on_writable).
+    pub fn is_writable(&self) -> bool {
+        self.pending() < self.high_mark
+    }
+
+    /// A handle that sends to this connection from any thread. All handles of a connection share
+    /// one queue; a connection that never asks for one has none, and pays nothing.
+    pub fn sender(&mut self) -> Sender {
+        let outbox = self
+            .outbox
+            .get_or_insert_with(|| Arc::new(Outbox::new(self.hard_mark, self.facts.wake_target())));
+        Sender::new(Arc::clone(outbox), self.facts.id())
+    }
+
+    /// Has [`on_timer`](crate::Handler::on_timer) called once, this long after the end of the
+    /// callback. There is one timer: setting it again replaces it. A duration beyond the range of
+    /// the clock means never; zero means soon, but not within this callback.
+    pub fn set_timer(&mut self, after: Duration) {
+        self.requests.timer = Some(Some(after));
+    }
+
+    /// Forgets the timer, if one is set.
+    pub fn clear_timer(&mut self) {
+        self.requests.timer = Some(None);
+    }
+
+    /// Resumes the connection, if it was paused by [`Action::Pause`](crate::Action::Pause). Bytes
+    /// that were left are shown to `on_data` again. If this same callback returns `Pause`, that
+    /// wins.
+    pub fn resume(&mut self) {
+        self.requests.resume = true;
+    }
+
+    /// Says that the handler is at work for this peer although nothing is held, for example while
+    /// a reply is being made elsewhere. A busy connection does not run into the idle time-out, and
+    /// a drain lets it finish.
+    pub fn set_busy(&mut self, busy: bool) {
+        self.requests.busy = Some(busy);
+        self.busy = busy || self.held > 0;
+    }
+
+    /// Whether the connection is busy: input or output is held, or `set_busy(true)` is on.
+    pub fn is_busy(&self) -> bool {
+        self.busy || self.pending() > 0
+    }
+
+    /// Changes the idle time-out of this connection. Subscriptions, whose peers are silent by
+    /// nature, exempt themselves with [`Limit::Unlimited`]. It replaces the first-byte time-out
+    /// as well, which is then not waited for any more.
+    pub fn set_idle_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
+        self.requests.idle_timeout = Some(timeout.into());
+    }
+
+    /// The number of this connection, unique within the server.
+    pub fn id(&self) -> ConnectionId {
+        self.facts.id()
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        self.facts.peer()
+    }
+
+    /// The address that the peer connected to: it tells which of several binds, and which of the
+    /// machine's addresses, was used.
+    ///
+    /// # Errors
+    /// As getsockname(2), on some systems also if the peer is gone already.
+    pub fn local_addr(&self) -> io::Result<Addr> {
+        self.facts.local_addr()
+    }
+
+    /// Whether blocking in a callback holds up at most one worker (`true`: threads, pool) or all
+    /// connections of an event loop (`false`).
+    pub fn may_block(&self) -> bool {
+        self.facts.may_block()
+    }
+
+    /// A handle that steers the server.
+    pub fn control(&self) -> Control {
+        self.facts.control()
+    }
+
+    /// Takes the socket out of the server once this callback has returned, whatever it returns.
+    ///
+    /// `on_close` is called with [`CloseReason::Taken`](crate::CloseReason::Taken), and then
+    /// `receiver` gets the open socket, the input that was not consumed and the output that was
+    /// not written. It runs on the backend's thread: hand the socket to a thread of yours there.
+    /// The connection no longer counts against the server's limit, and a drain does not wait for
+    /// it.
+    pub fn into_stream(&mut self, receiver: impl FnOnce(TakenStream) + Send + 'static) {
+        self.requests.take = Some(Box::new(receiver));
+    }
+}
+
+/// `write!` and friends append to the output, as [`Context::send`] does, and never fail.
+impl io::Write for Context<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: the output is written after the callback.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id())
+            .field("peer", self.peer())
+            .field("pending", &self.pending())
+            .field("busy", &self.is_busy())
+            .finish_non_exhaustive()
+    }
+}

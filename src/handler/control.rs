@@ -1,0 +1,81 @@
+//! Steering a server from anywhere.
+
+use super::peer::ConnectionId;
+use crate::net::Addr;
+use crate::observe::Snapshot;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Steers a server from any thread, also from its own handlers.
+///
+/// From [`ServerHandle::control`](crate::ServerHandle::control),
+/// [`Context::control`](crate::Context::control), and
+/// [`Server::control`](crate::Server::control) before the server runs. No call of it blocks; all
+/// may be repeated, and all do nothing once the server has ended.
+#[derive(Clone)]
+pub struct Control(pub(crate) Arc<dyn ControlTarget>);
+
+/// What a server does for its `Control`s.
+pub(crate) trait ControlTarget: Send + Sync {
+    fn begin_drain(&self, grace: Duration, deadline: Duration);
+    fn stop(&self);
+    fn set_accepting(&self, accepting: bool);
+    fn stats(&self) -> Snapshot;
+    fn connections(&self) -> Vec<ConnectionInfo>;
+}
+
+/// A live connection, as [`Control::connections`] lists it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub peer: Addr,
+    /// How long it has been there.
+    pub age: Duration,
+}
+
+impl Control {
+    /// Begins to drain and returns at once: see
+    /// [`ServerHandle::drain`](crate::ServerHandle::drain) for the steps. Connections are still
+    /// accepted for `grace`; those that are left after `deadline` (both counted from now) are
+    /// closed by force. A later call can only bring the end closer.
+    pub fn begin_drain(&self, grace: Duration, deadline: Duration) {
+        self.0.begin_drain(grace, deadline);
+    }
+
+    /// Stops at once: listeners are closed, all connections are reset, with
+    /// [`CloseReason::Killed`](crate::CloseReason::Killed).
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Stops accepting until [`resume`](Self::resume). Connections that are open go on; new ones
+    /// wait in the system's backlog.
+    pub fn pause(&self) {
+        self.0.set_accepting(false);
+    }
+
+    /// Accepts again after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.0.set_accepting(true);
+    }
+
+    /// The server's counters, all taken at the same instant.
+    pub fn stats(&self) -> Snapshot {
+        self.0.stats()
+    }
+
+    /// The connections that are open now.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.0.connections()
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Control").field(&self.stats()).finish()
+    }
+}

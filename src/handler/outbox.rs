@@ -1,0 +1,251 @@
+//! Where other threads leave what a connection is to send or to do.
+
+use super::sender::{Message, SendError, SendErrorKind};
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a session that waits is told to look again: what a backend gives to
+/// [`Session::attach`](crate::Session::attach) and [`Acceptor::attach`](crate::Acceptor::attach).
+pub trait Wake: Send + Sync {
+    /// Asks for a `turn` of what was attached under `key`, soon. It is called from any thread, also
+    /// from within a `turn` on the backend's own; it must not block, and must not call `turn`
+    /// itself. A wake that comes too late, for a key that is gone, must be ignored.
+    fn wake(&self, key: u64);
+}
+
+/// The part of a connection that its [`Sender`](crate::Sender)s share with it.
+///
+/// It exists only once a sender was asked for. It holds no descriptor and no slot of a backend but
+/// by way of `Wake`, so a sender that outlives its connection reaches nothing.
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    /// The most bytes that may wait for one connection: the hard mark.
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Message>,
+    /// Invariant: the sum of the lengths of `messages`.
+    queued: usize,
+    /// What the connection holds itself: output that the system has not taken yet.
+    held: usize,
+    signals: Signals,
+    /// Nothing is accepted any more.
+    closed: bool,
+    /// The session will look again without being woken: it runs, or was woken already.
+    awake: bool,
+    target: Option<(Arc<dyn Wake>, u64)>,
+}
+
+/// What senders asked for besides sending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Signals {
+    pub(crate) wake: bool,
+    pub(crate) resume: bool,
+    pub(crate) close: bool,
+}
+
+impl Signals {
+    fn any(self) -> bool {
+        self.wake || self.resume || self.close
+    }
+}
+
+impl Outbox {
+    /// Made in a callback, so the session is awake.
+    pub(crate) fn new(capacity: usize, target: Option<(Arc<dyn Wake>, u64)>) -> Self {
+        let state = State { awake: true, target, ..State::default() };
+        Self { state: Mutex::new(state), capacity }
+    }
+
+    pub(crate) fn push(&self, message: Message) -> Result<(), SendError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(SendError::new(SendErrorKind::Closed, message));
+        }
+        if state.queued + state.held + message.len() > self.capacity {
+            return Err(SendError::new(SendErrorKind::Full, message));
+        }
+        state.queued += message.len();
+        state.messages.push_back(message);
+        rouse(state);
+        Ok(())
+    }
+
+    /// Sets signals, and tells whether the connection is still there to see them.
+    pub(crate) fn signal(&self, set: impl FnOnce(&mut Signals)) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        set(&mut state.signals);
+        rouse(state);
+        true
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        let state = self.lock();
+        state.queued + state.held
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// A turn begins: until it ends, nobody need wake the session. Returns what was asked for.
+    pub(crate) fn begin(&self) -> Signals {
+        let mut state = self.lock();
+        state.awake = true;
+        std::mem::take(&mut state.signals)
+    }
+
+    /// A turn ends. `false` if something came meanwhile that the turn must still look at; the
+    /// session then stays awake. Messages alone do not count while the output is `full`.
+    pub(crate) fn end(&self, held: usize, full: bool) -> bool {
+        let mut state = self.lock();
+        state.held = held;
+        state.awake = state.signals.any() || (!full && !state.messages.is_empty());
+        !state.awake
+    }
+
+    /// Moves messages to `out`, until that holds `room` bytes more or nothing is left.
+    pub(crate) fn drain_into(&self, out: &mut Vec<u8>, room: usize) {
+        let full = out.len().saturating_add(room);
+        let mut state = self.lock();
+        while out.len() < full {
+            let Some(message) = state.messages.pop_front() else { return };
+            state.queued -= message.len();
+            // Counted from here on, so that nobody fills the gap before the turn's end.
+            state.held += message.len();
+            out.extend_from_slice(message.as_ref());
+        }
+    }
+
+    /// Whether the last turn left something that the next must look at.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.lock().awake
+    }
+
+    /// Accepts nothing from here on.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.signals = Signals::default();
+    }
+
+    /// Closes, and drops what was not taken yet.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.held = 0;
+        state.queued = 0;
+        state.target = None;
+        let messages = std::mem::take(&mut state.messages);
+        drop(state);
+        drop(messages); // a message may own something whose drop takes its time
+    }
+
+    pub(crate) fn set_target(&self, target: Option<(Arc<dyn Wake>, u64)>) {
+        self.lock().target = target;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of a user runs under the lock, so a poisoned one holds no broken state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the session unless it is awake, without holding the lock meanwhile.
+fn rouse(mut state: MutexGuard<'_, State>) {
+    if state.awake {
+        return;
+    }
+    state.awake = true;
+    let target = state.target.clone();
+    drop(state);
+    if let Some((wake, key)) = target {
+        wake.wake(key);
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Outbox")
+            .field("queued", &state.queued)
+            .field("held", &state.held)
+            .field("capacity", &self.capacity)
+            .field("closed", &state.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(&self, _key: u64) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn outbox() -> (Outbox, Arc<Bell>) {
+        let bell = Arc::new(Bell::default());
+        let target: Arc<dyn Wake> = bell.clone();
+        (Outbox::new(10, Some((target, 7))), bell)
+    }
+
+    #[test]
+    fn a_sleeping_session_is_woken_once() {
+        let (outbox, bell) = outbox();
+        assert!(outbox.end(0, false));
+        outbox.push("a".into()).unwrap();
+        outbox.push("b".into()).unwrap();
+        assert!(outbox.signal(|s| s.wake = true));
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(outbox.begin(), Signals { wake: true, ..Signals::default() });
+        let mut out = Vec::new();
+        outbox.drain_into(&mut out, 100);
+        assert_eq!(out, b"ab");
+    }
+
+    #[test]
+    fn what_comes_during_a_turn_keeps_it_awake() {
+        let (outbox, bell) = outbox();
+        outbox.begin();
+        outbox.push("a".into()).unwrap();
+        assert!(!outbox.end(0, false), "a message is waiting");
+        assert!(outbox.end(0, true), "but there is no room for it");
+        assert_eq!(bell.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_capacity_counts_what_the_connection_holds() {
+        let (outbox, _) = outbox();
+        outbox.end(7, false);
+        let refused = outbox.push("1234".into()).unwrap_err();
+        assert_eq!(refused.kind(), SendErrorKind::Full);
+        assert_eq!(refused.into_message().as_ref(), b"1234");
+        outbox.push("123".into()).unwrap();
+        assert_eq!(outbox.pending(), 10);
+    }
+
+    #[test]
+    fn a_closed_outbox_takes_nothing_and_keeps_what_it_has() {
+        let (outbox, _) = outbox();
+        outbox.push("a".into()).unwrap();
+        outbox.close();
+        assert_eq!(outbox.push("b".into()).unwrap_err().kind(), SendErrorKind::Closed);
+        assert!(!outbox.signal(|s| s.close = true));
+        assert_eq!(outbox.pending(), 1);
+        outbox.abandon();
+        assert_eq!(outbox.pending(), 0);
+    }
+}

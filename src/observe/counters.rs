@@ -1,0 +1,88 @@
+//! How many of what.
+
+use crate::handler::CloseKind;
+use std::fmt;
+
+/// A server's counters at one instant.
+///
+/// They always agree with each other: `accepted() == open() + closed_total() + refused()`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    counters: Counters,
+    live: usize,
+}
+
+/// The counters themselves; kept under the lock of the live connections, so that they agree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) accept_errors: u64,
+    pub(crate) closed: [u64; CloseKind::ALL.len()],
+    /// Of those closed since a drain began: how many had something left to do, and did it.
+    pub(crate) finished: u64,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self, live: usize) -> Snapshot {
+        Snapshot { counters: self.clone(), live }
+    }
+}
+
+impl Snapshot {
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.counters.accepted
+    }
+
+    /// Connections accepted and closed again before anything was done with them.
+    pub fn refused(&self) -> u64 {
+        self.counters.refused
+    }
+
+    /// Connections whose handlers are alive, or about to be made.
+    pub fn open(&self) -> u64 {
+        self.accepted() - self.refused() - self.closed_total()
+    }
+
+    /// Connections that count against the limit: those open, and those that linger.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Connections that ended for this kind of reason.
+    pub fn closed(&self, kind: CloseKind) -> u64 {
+        self.counters.closed[kind as usize]
+    }
+
+    /// Connections that ended, for any reason.
+    pub fn closed_total(&self) -> u64 {
+        self.counters.closed.iter().sum()
+    }
+
+    /// How often `accept` failed.
+    pub fn accept_errors(&self) -> u64 {
+        self.counters.accept_errors
+    }
+
+    pub(crate) fn finished(&self) -> u64 {
+        self.counters.finished
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Snapshot");
+        out.field("accepted", &self.accepted())
+            .field("open", &self.open())
+            .field("live", &self.live())
+            .field("refused", &self.refused())
+            .field("accept_errors", &self.accept_errors());
+        for kind in CloseKind::ALL {
+            if self.closed(kind) > 0 {
+                out.field(kind.name(), &self.closed(kind));
+            }
+        }
+        out.finish()
+    }
+}

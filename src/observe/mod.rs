@@ -1,0 +1,73 @@
+//! What a server tells of itself: one trait, one method for each kind of event.
+//!
+//! The library never logs. It tells an [`Observer`], and counts.
+
+mod counters;
+mod stderr;
+
+pub(crate) use counters::Counters;
+pub use counters::Snapshot;
+pub use stderr::StderrObserver;
+
+use crate::handler::{CloseReason, ConnectionId, Peer};
+use crate::net::Addr;
+use crate::shutdown::DrainReport;
+use std::io;
+use std::time::Duration;
+
+/// Is told what happens in a server. Every method does nothing by default.
+///
+/// The methods are called on the server's own threads, between callbacks: they should be quick,
+/// and must not block. None of them is called for a single request or read.
+#[allow(unused_variables)] // the arguments are named for the docs
+pub trait Observer: Send + Sync + 'static {
+    /// A listener is open; its server is about to accept.
+    fn listening(&self, addr: &Addr) {}
+
+    /// A connection was accepted, and its handler was made: `on_open` comes next.
+    fn opened(&self, id: ConnectionId, peer: &Peer) {}
+
+    /// A connection has ended; `on_close` was called. Called once for each connection that was
+    /// accepted and not refused, also for those that ended before they were opened.
+    fn closed(&self, connection: &Closed<'_>) {}
+
+    /// A connection was accepted and closed again, because no thread could be started for it, or
+    /// it could not be set up.
+    fn refused(&self, peer: &Peer, error: &io::Error) {}
+
+    /// `accept` failed. With a `pause`, nothing is accepted for that long: the system is out of
+    /// something. Without one, the error belonged to a single connection, or is tried again.
+    fn accept_failed(&self, addr: &Addr, error: &io::Error, pause: Option<Duration>) {}
+
+    /// A listener is dead; the server goes on with the others, or ends if it was the last.
+    fn listener_failed(&self, addr: &Addr, error: &io::Error) {}
+
+    /// The limit of connections was lowered at the start, to what the process's limit of
+    /// descriptors leaves room for.
+    fn limit_lowered(&self, wanted: usize, granted: usize) {}
+
+    /// A drain began: connections are accepted for `grace`, and what is left after `deadline` is
+    /// closed by force.
+    fn drain_began(&self, grace: Duration, deadline: Duration) {}
+
+    /// The drain is over.
+    fn drained(&self, report: &DrainReport) {}
+}
+
+/// A connection that has ended, as [`Observer::closed`] is told.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Closed<'a> {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Who was at the other end.
+    pub peer: &'a Peer,
+    /// Why it ended.
+    pub reason: &'a CloseReason,
+    /// Bytes received.
+    pub received: u64,
+    /// Bytes that the system took for sending.
+    pub sent: u64,
+    /// From the accept to the end.
+    pub age: Duration,
+}

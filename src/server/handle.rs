@@ -1,0 +1,139 @@
+//! A server that runs on a thread of its own, as its owner sees it.
+
+use super::error::ServeError;
+use crate::connection::panic_message;
+use crate::handler::{Control, ControlTarget};
+use crate::net::Addr;
+use crate::session::Core;
+use crate::shutdown::DrainReport;
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A server that runs in the background.
+///
+/// Dropping it drains the server with a deadline of 5 s, and waits for that. To let the server run
+/// on without its handle, [`detach`](Self::detach) it.
+#[must_use = "dropping the handle ends the server"]
+pub struct ServerHandle {
+    core: Arc<Core>,
+    addrs: Vec<Addr>,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+/// How long a server whose handle is dropped may take to finish.
+const DROP_DEADLINE: Duration = Duration::from_secs(5);
+
+impl ServerHandle {
+    pub(super) fn new(
+        core: Arc<Core>,
+        addrs: Vec<Addr>,
+        thread: JoinHandle<Result<(), ServeError>>,
+    ) -> Self {
+        Self { core, addrs, thread: Some(thread) }
+    }
+
+    /// The addresses that the server listens on, in the order of the binds, with real ports.
+    pub fn local_addrs(&self) -> &[Addr] {
+        &self.addrs
+    }
+
+    /// A handle that steers the server from anywhere.
+    pub fn control(&self) -> Control {
+        Control(Arc::clone(&self.core) as _)
+    }
+
+    /// Drains the server and waits until that is done, or given up:
+    ///
+    /// 1. For `grace`, connections are still accepted and served. (Kubernetes ends a pod and takes
+    ///    it out of service at the same time, so new connections come for a while.)
+    /// 2. The backlog is emptied, and the listeners are closed.
+    /// 3. Every handler is told by `on_shutdown`, after what its peer had sent before was shown to
+    ///    it. Idle connections are closed, busy ones may finish.
+    /// 4. What is left at `deadline` (counted from now, like `grace`) is closed, lingers for 0.8 s
+    ///    at most, and is reset then.
+    /// 5. One second after the deadline, whatever is left is stuck in a handler that does not
+    ///    return: it is reported, and left to itself.
+    ///
+    /// It may be called again, also after [`Control::begin_drain`]; the earlier of all deadlines
+    /// counts. On one of the server's own threads it begins the drain and returns at once, with a
+    /// report that says `finished_all: false`.
+    pub fn drain(&self, grace: Duration, deadline: Duration) -> DrainReport {
+        self.core.begin_drain(grace, deadline);
+        if !self.core.is_own_thread() {
+            self.core.wait_for_end();
+        }
+        self.core.report(Instant::now())
+    }
+
+    /// Waits until the server has ended, and tells why. It does not end it: that is up to a drain,
+    /// a stop or a failure. A server that has ended with stuck handlers is not waited for.
+    ///
+    /// On one of the server's own threads it returns `Ok` at once.
+    ///
+    /// # Errors
+    /// The server came to its end unasked; see [`ServeError`].
+    pub fn join(mut self) -> Result<(), ServeError> {
+        self.wait()
+    }
+
+    /// Lets the server run on without its handle.
+    pub fn detach(mut self) {
+        self.thread = None;
+    }
+
+    fn wait(&mut self) -> Result<(), ServeError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        if self.core.is_own_thread() {
+            return Ok(());
+        }
+        if !self.core.wait_for_end() && !thread.is_finished() {
+            return Ok(()); // stuck: left to itself
+        }
+        match thread.join() {
+            Ok(result) => result,
+            Err(payload) => Err(ServeError::Panic(panic_message(payload))),
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.core.begin_drain(Duration::ZERO, DROP_DEADLINE);
+            let _ = self.wait();
+        }
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle")
+            .field("addrs", &self.addrs)
+            .field("live", &self.core.live)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Waits until the backend has returned (`true`), or a drain has given up on what is left.
+    fn wait_for_end(&self) -> bool {
+        loop {
+            let version = self.shutdown.version();
+            let (next, give_up) = self.advance(Instant::now());
+            if self.shutdown.has_ended() {
+                return true;
+            }
+            if give_up {
+                // The backend may need a moment to come to its end with what it is left with.
+                self.shutdown.wait(version, Some(Instant::now() + LAST_WAIT));
+                return self.shutdown.has_ended();
+            }
+            self.shutdown.wait(version, next);
+        }
+    }
+}
+
+/// How long a backend may take to return after the server has given up on what is stuck.
+const LAST_WAIT: Duration = Duration::from_millis(200);

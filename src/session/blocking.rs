@@ -1,0 +1,217 @@
+//! A session that has a thread to itself.
+//!
+//! When nothing is pending but the next bytes of the peer, the thread blocks in `recv`: two system
+//! calls for a request and its reply. In every other state (output that waits, a timer, a sender
+//! somewhere, input that is incomplete) it waits with poll(2) on the socket and its own bell.
+//!
+//! A thread that blocks in `recv` is reached by shutting its socket down for reading. That can not
+//! be undone, so it is done for a drain only, and only to threads that say that they are parked:
+//!
+//! ```text
+//!   session's thread                 who drains
+//!   parked = true                    phase = Draining
+//!   look at the phase                look at `parked`
+//! ```
+//!
+//! Both sides write first and look then, in one total order (`SeqCst`), so that at least one of
+//! them sees the other.
+
+use super::live::Reach;
+use super::{Scratch, Session};
+use crate::connection::{Phase, Ready, Turn, Wants};
+use crate::handler::{CloseReason, Wake};
+use crate::net::{Interest, WakeFd, wait_any};
+use socket2::Socket;
+use std::io;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// What other threads hold of a thread's session.
+#[derive(Debug)]
+pub(crate) struct BlockingHandle {
+    socket: Arc<Socket>,
+    /// The thread blocks in its read, or is about to.
+    parked: AtomicBool,
+    /// The socket was shut down for reading by us, not by the peer.
+    cut: AtomicBool,
+    bell: OnceLock<Option<WakeFd>>,
+}
+
+impl BlockingHandle {
+    fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            parked: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            bell: OnceLock::new(),
+        }
+    }
+
+    /// Makes the bell, if there is none. Called on the session's own thread only.
+    pub(super) fn prepare_bell(&self) {
+        self.bell.get_or_init(|| WakeFd::new().ok());
+    }
+
+    fn bell(&self) -> Option<&WakeFd> {
+        self.bell.get()?.as_ref()
+    }
+
+    /// Has the thread look at the phase, which was changed before.
+    pub(crate) fn interrupt(&self, by_force: bool) {
+        if by_force {
+            self.cut.store(true, Ordering::SeqCst);
+            let _ = self.socket.shutdown(Shutdown::Both);
+        } else if self.parked.load(Ordering::SeqCst) {
+            self.cut.store(true, Ordering::SeqCst);
+            let _ = self.socket.shutdown(Shutdown::Read);
+        }
+        if let Some(bell) = self.bell() {
+            bell.ring();
+        }
+    }
+}
+
+impl Wake for BlockingHandle {
+    fn wake(&self, _key: u64) {
+        if let Some(bell) = self.bell() {
+            bell.ring();
+        }
+    }
+}
+
+/// How much longer than the idle time-out a read may block: the clock is coarse, and a read that
+/// ends before the deadline has to be made again.
+const SLACK: Duration = Duration::from_millis(24);
+
+/// Serves one session until its end.
+pub(super) fn run(mut session: Session, scratch: &mut Scratch) {
+    let may_block = std::mem::replace(&mut scratch.may_block, true);
+    let handle = share(&mut session);
+    let mut driver = Driver { session, handle, read_timeout: None };
+    driver.drive(scratch);
+    drop(driver);
+    scratch.may_block = may_block;
+}
+
+/// Makes the socket reachable from other threads.
+fn share(session: &mut Session) -> Arc<BlockingHandle> {
+    let stream = session.stream.take().expect("a session has its socket until it is dropped");
+    let (stream, socket) = stream.into_shared();
+    session.stream = Some(stream);
+    let handle = Arc::new(BlockingHandle::new(socket));
+    let identity = &session.identity;
+    identity.core.live.set_reach(identity.live, Reach::Thread(Arc::clone(&handle)));
+    handle
+}
+
+struct Driver {
+    session: Session,
+    handle: Arc<BlockingHandle>,
+    /// The time-out that the socket has, if it has one: it is set only when it changes.
+    read_timeout: Option<Duration>,
+}
+
+impl Driver {
+    fn drive(&mut self, scratch: &mut Scratch) {
+        let mut ready = Ready::NONE;
+        let mut received = None;
+        loop {
+            let now = Instant::now();
+            let turn = self.session.turn_with(ready, received.take(), now, scratch);
+            let Turn::Wait(wants) = turn else { return };
+            if wants.again {
+                ready = Ready::NONE;
+            } else if self.session.conn.is_quiet() {
+                (ready, received) = self.park(&wants, now, scratch);
+            } else {
+                ready = self.wait(&wants);
+            }
+        }
+    }
+
+    /// Blocks in a read, until bytes come, the time-out passes or a drain cuts in.
+    fn park(
+        &mut self,
+        wants: &Wants,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> (Ready, Option<io::Result<usize>>) {
+        self.limit_read(wants.deadline, now);
+        self.handle.parked.store(true, Ordering::SeqCst);
+        let phase = self.session.identity.core.env.phase();
+        let result = match phase {
+            Phase::Running => Some(self.session.stream().recv_blocking(&mut scratch.input)),
+            _ => None,
+        };
+        self.handle.parked.store(false, Ordering::SeqCst);
+        match result {
+            Some(Ok(0)) if self.is_cut() => (Ready::NONE, None),
+            Some(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+                // It was too short, or the deadline is due: set it anew before the next read.
+                self.read_timeout = Some(Duration::MAX);
+                (Ready::NONE, None)
+            }
+            None => (Ready::NONE, None),
+            some => (Ready::READ, some),
+        }
+    }
+
+    /// Notes that reads see our own cut from here on, where there was one.
+    fn is_cut(&mut self) -> bool {
+        let cut = self.handle.cut.load(Ordering::SeqCst);
+        if cut && let Some(stream) = &mut self.session.stream {
+            stream.ignore_end();
+        }
+        cut
+    }
+
+    /// Sees to it that a read ends soon after the deadline. Ending too early does no harm, so a
+    /// shorter time-out is left as it is until it has passed.
+    fn limit_read(&mut self, deadline: Option<Instant>, now: Instant) {
+        let needed = deadline.map(|deadline| deadline.saturating_duration_since(now) + SLACK);
+        let suffices = match (self.read_timeout, needed) {
+            (Some(set), Some(needed)) => set <= needed + SLACK,
+            (None, None) => true,
+            _ => false,
+        };
+        if !suffices && self.session.stream().set_read_timeout(needed).is_ok() {
+            self.read_timeout = needed;
+        }
+    }
+
+    /// Waits for what is wanted, the bell or the deadline, with poll(2).
+    fn wait(&mut self, wants: &Wants) -> Ready {
+        self.handle.prepare_bell();
+        let core = Arc::clone(&self.session.identity.core);
+        if self.handle.bell().is_none() && self.session.conn.outbox().is_some() {
+            // Nobody could wake this thread, and a promise to senders would be broken.
+            let error = io::Error::other("no descriptor is left for the bell of a sender");
+            self.session.conn.fail(CloseReason::Io(error));
+            return Ready::NONE;
+        }
+        // Without a bell a drain must cut in.
+        let cuttable = self.handle.bell().is_none();
+        self.handle.parked.store(cuttable, Ordering::SeqCst);
+        if cuttable && core.env.phase() != Phase::Running && !self.session.conn.was_told() {
+            self.handle.parked.store(false, Ordering::SeqCst);
+            return Ready::NONE;
+        }
+        let cut = self.is_cut();
+        let interest = Interest { read: wants.read && !cut, write: wants.write };
+        let socket = self.session.stream().socket();
+        let sources = [(socket, interest)];
+        let watched = if interest == Interest::default() { &sources[..0] } else { &sources[..] };
+        let woken = wait_any(watched, self.handle.bell(), wants.deadline);
+        self.handle.parked.store(false, Ordering::SeqCst);
+        match woken {
+            Ok(ready) if ready.first() == Some(&true) => Ready::BOTH,
+            Ok(_) => Ready::NONE,
+            Err(error) => {
+                self.session.conn.fail(CloseReason::Io(error));
+                Ready::NONE
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What all sessions of a server share.
+
+use super::live::{Live, Reach};
+use crate::connection::{Env, Limits, Phase, Timeouts};
+use crate::handler::{ConnectionInfo, ControlTarget, Handler, Peer, Wake};
+use crate::layer::Layer;
+use crate::net::WakeFd;
+use crate::observe::{Observer, Snapshot};
+use crate::shutdown::{DrainReport, Shutdown};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(crate) type Factory = Box<dyn Fn(&Peer) -> Box<dyn Handler> + Send + Sync>;
+pub(crate) type LayerFactory = Box<dyn Fn() -> Box<dyn Layer> + Send + Sync>;
+
+/// The server behind its acceptor, its sessions and its handles.
+pub(crate) struct Core {
+    pub(crate) env: Env,
+    pub(crate) live: Live,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) layers: Option<LayerFactory>,
+    factory: OnceLock<Factory>,
+    accepting: AtomicBool,
+    /// How to have the acceptor look again.
+    acceptor: Mutex<AcceptorReach>,
+    /// The counters as they were when the end began.
+    at_drain: OnceLock<Snapshot>,
+}
+
+thread_local! {
+    /// The server whose session has its turn on this thread, by address.
+    static HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While it lives, the thread counts as one of the server's own.
+pub(crate) struct Here(usize);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        HERE.set(self.0);
+    }
+}
+
+/// Who waits on behalf of the acceptor.
+#[derive(Clone, Default)]
+pub(crate) enum AcceptorReach {
+    #[default]
+    Nobody,
+    Wake(Arc<dyn Wake>, u64),
+    Bell(Arc<WakeFd>),
+}
+
+impl Core {
+    pub(crate) fn new(
+        limits: Limits,
+        timeouts: Timeouts,
+        observer: Option<Arc<dyn Observer>>,
+        layers: Option<LayerFactory>,
+    ) -> Self {
+        Self {
+            env: Env::new(limits, timeouts, Instant::now()),
+            live: Live::default(),
+            shutdown: Shutdown::default(),
+            observer,
+            layers,
+            factory: OnceLock::new(),
+            accepting: AtomicBool::new(true),
+            acceptor: Mutex::default(),
+            at_drain: OnceLock::new(),
+        }
+    }
+
+    /// Callbacks run on this thread from here on, until the guard is dropped.
+    pub(crate) fn enter(&self) -> Here {
+        Here(HERE.replace(std::ptr::from_ref(self).addr()))
+    }
+
+    /// Whether this thread is within a callback of this server.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        HERE.get() == std::ptr::from_ref(self).addr()
+    }
+
+    /// The counters as they were when the end began, which is now if it has not begun.
+    pub(crate) fn drain_baseline(&self) -> &Snapshot {
+        self.at_drain.get_or_init(|| self.live.snapshot())
+    }
+
+    /// Says how handlers are made. The first call counts.
+    pub(crate) fn set_factory(&self, factory: Factory) {
+        let _ = self.factory.set(factory);
+    }
+
+    pub(crate) fn make_handler(&self, peer: &Peer) -> Box<dyn Handler> {
+        let factory = self.factory.get().expect("a server that runs has a factory");
+        factory(peer)
+    }
+
+    pub(crate) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(&**observer);
+        }
+    }
+
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_acceptor_reach(&self, reach: AcceptorReach) {
+        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+    }
+
+    /// Has the acceptor look again.
+    pub(crate) fn wake_acceptor(&self) {
+        let reach = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match reach {
+            AcceptorReach::Nobody => (),
+            AcceptorReach::Wake(wake, key) => wake.wake(key),
+            AcceptorReach::Bell(bell) => bell.ring(),
+        }
+    }
+
+    /// Takes the steps of the shutdown that are due. Returns when the next is due, and whether
+    /// nobody need wait any more.
+    pub(crate) fn advance(&self, now: Instant) -> (Option<Instant>, bool) {
+        let step = self.shutdown.advance(now);
+        if let Some(phase) = step.enter {
+            self.env.set_phase(phase);
+            self.live.wake_all(|reach| match reach {
+                Reach::Nobody => (),
+                Reach::Wake(wake, key) => wake.wake(*key),
+                Reach::Thread(handle) => handle.interrupt(phase >= Phase::Stopped),
+            });
+            self.wake_acceptor();
+        }
+        (step.next, step.give_up)
+    }
+
+    /// A place was given back: whoever waits for one, or for the last, looks again.
+    pub(crate) fn place_free(&self, wanted: bool, last: bool) {
+        let draining = last && self.shutdown.began().is_some();
+        if draining {
+            self.shutdown.notify();
+        }
+        if wanted || draining {
+            self.wake_acceptor();
+        }
+    }
+
+    /// How the drain went so far.
+    pub(crate) fn report(&self, now: Instant) -> DrainReport {
+        use crate::handler::CloseKind;
+        let before = self.drain_baseline();
+        let after = self.live.snapshot();
+        let since = |count: fn(&Snapshot) -> u64| count(&after) - count(before);
+        let killed = since(|s| s.closed(CloseKind::Killed));
+        let closed = since(|s| s.closed(CloseKind::Shutdown)) - since(Snapshot::finished);
+        let began = self.shutdown.began().unwrap_or(now);
+        DrainReport {
+            finished: since(Snapshot::closed_total) - killed - closed,
+            closed,
+            killed,
+            stuck: after.live(),
+            took: now.saturating_duration_since(began),
+            finished_all: after.live() == 0,
+        }
+    }
+}
+
+impl ControlTarget for Core {
+    fn begin_drain(&self, grace: Duration, deadline: Duration) {
+        self.drain_baseline();
+        if self.shutdown.plan(Instant::now(), grace, deadline) {
+            self.observe(|o| o.drain_began(grace, deadline));
+        }
+        self.wake_acceptor();
+    }
+
+    fn stop(&self) {
+        self.drain_baseline();
+        self.shutdown.plan_stop(Instant::now());
+        self.advance(Instant::now());
+        self.wake_acceptor();
+    }
+
+    fn set_accepting(&self, accepting: bool) {
+        self.accepting.store(accepting, Ordering::Relaxed);
+        self.wake_acceptor();
+    }
+
+    fn stats(&self) -> Snapshot {
+        self.live.snapshot()
+    }
+
+    fn connections(&self) -> Vec<ConnectionInfo> {
+        self.live.list()
+    }
+}

@@ -1,0 +1,282 @@
+//! A connection with its socket: all that a backend ever holds.
+
+mod blocking;
+mod core;
+mod live;
+mod pump;
+mod scratch;
+
+pub(crate) use self::core::{AcceptorReach, Core, LayerFactory};
+pub(crate) use pump::{Host, Pump};
+pub use scratch::Scratch;
+
+use crate::connection::{Connection, Env, Ready, Turn};
+use crate::handler::{CloseReason, ConnectionId, Control, Facts, Handler, Peer, Wake};
+use crate::net::{Addr, Stream, TakenStream};
+use crate::observe::Closed;
+use live::{LiveKey, Reach};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One accepted connection: its socket, its handler, and what is on the way between the two.
+///
+/// A backend decides which thread runs it, and when, in one of two styles:
+///
+/// - **Blocking**: [`run`](Self::run) serves the connection on the calling thread until it ends.
+/// - **Readiness**: [`attach`](Self::attach) once, then [`turn`](Self::turn) at first with
+///   [`Ready::NONE`], and from then on whenever something that the last turn wanted has come. The
+///   descriptor to watch is exposed by `AsFd` (`AsSocket` on Windows). After [`Turn::Closed`], stop
+///   watching the descriptor and drop the session.
+///
+/// Dropping a session that has not ended closes it, with
+/// [`CloseReason::Backend`]; `on_close` is called, and its place under the limit of connections is
+/// given back. All callbacks run within `run`, `turn` and drop.
+pub struct Session {
+    conn: Connection,
+    /// `None` only while the session is dropped.
+    stream: Option<Stream>,
+    identity: Identity,
+}
+
+/// Which connection it is, and whose.
+struct Identity {
+    id: ConnectionId,
+    live: LiveKey,
+    peer: Peer,
+    core: Arc<Core>,
+    refused: bool,
+}
+
+impl Session {
+    /// A connection that was just accepted, in a place that was reserved for it.
+    pub(crate) fn new(core: &Arc<Core>, stream: Stream, peer: Peer, now: Instant) -> Self {
+        let (live, id) = core.live.insert(peer.addr().clone(), now);
+        let layer = core.layers.as_ref().map(|make| make());
+        let identity = Identity { id, live, peer, core: Arc::clone(core), refused: false };
+        Self { conn: Connection::new(core.env.tick(now), layer), stream: Some(stream), identity }
+    }
+
+    /// The number of the connection.
+    pub fn id(&self) -> ConnectionId {
+        self.identity.id
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.identity.peer
+    }
+
+    /// Serves the connection on this thread until it has ended. The thread blocks while there is
+    /// nothing to do; a drain, a stop and senders wake it.
+    pub fn run(self, scratch: &mut Scratch) {
+        blocking::run(self, scratch);
+    }
+
+    /// Says how to have this session's [`turn`](Self::turn) called from other threads. To be
+    /// called before the first turn; a later call moves the session to another `wake` or key.
+    pub fn attach(&mut self, wake: Arc<dyn Wake>, key: u64) {
+        if let Some(outbox) = self.conn.outbox() {
+            outbox.set_target(Some((Arc::clone(&wake), key)));
+        }
+        self.identity.core.live.set_reach(self.identity.live, Reach::Wake(wake, key));
+        let ready = self.stream().make_ready_for_polling();
+        if let Err(error) = ready {
+            self.conn.fail(CloseReason::Io(error));
+        }
+    }
+
+    /// Does what there is to do, and tells what to wait for next. It never blocks, except in a
+    /// handler that does. A turn that comes late, for no reason or with the wrong `ready` does no
+    /// harm. `now` must not go back.
+    pub fn turn(&mut self, ready: Ready, now: Instant, scratch: &mut Scratch) -> Turn {
+        self.turn_with(ready, None, now, scratch)
+    }
+
+    fn turn_with(
+        &mut self,
+        ready: Ready,
+        received: Option<io::Result<usize>>,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Turn {
+        let Some(stream) = &self.stream else { return Turn::Closed };
+        let host = SessionHost { identity: &self.identity, stream, may_block: scratch.may_block };
+        let _here = self.identity.core.enter();
+        let turn = Pump::new(&mut self.conn, stream, &host, now, scratch).turn(ready, received);
+        scratch.trim();
+        turn
+    }
+
+    /// Closes a connection that nobody will run, and counts it as refused.
+    pub(crate) fn refuse(mut self, error: &io::Error) {
+        self.identity.refused = true;
+        let peer = &self.identity.peer;
+        self.identity.core.observe(|o| o.refused(peer, error));
+        // What the peer has sent already would turn the close into a reset.
+        let _ = self.stream().recv(&mut [0; 4096]);
+        let _ = self.stream().shutdown(std::net::Shutdown::Write);
+    }
+
+    fn stream(&self) -> &Stream {
+        self.stream.as_ref().expect("a session has its socket until it is dropped")
+    }
+
+    /// Hands the socket to whoever asked for it.
+    fn hand_over(&mut self, stream: Stream) {
+        let Some(receiver) = self.conn.taker() else { return drop(stream) };
+        let (unread, unsent) = self.conn.take_bytes();
+        if let Ok(socket) = stream.into_socket() {
+            let taken = TakenStream::new(socket, unread, unsent);
+            let result = catch_unwind(AssertUnwindSafe(|| receiver(taken)));
+            crate::connection::drop_payload(result);
+        }
+    }
+
+    /// The backend lets go of a connection that has not ended.
+    fn abandon(&mut self) {
+        self.conn.fail(CloseReason::Backend);
+        if self.conn.was_released() {
+            return;
+        }
+        let reason = self.conn.release_handler();
+        self.identity.closed(&self.conn, &reason);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let core = Arc::clone(&self.identity.core);
+        let _here = core.enter();
+        if !self.conn.is_done() {
+            self.abandon();
+        }
+        let Identity { live, refused, .. } = &self.identity;
+        if *refused {
+            core.live.count_refused();
+        }
+        let taken = self.conn.is_taken();
+        let stream = self.stream.take();
+        core.live.set_reach(*live, Reach::Nobody);
+        if !taken {
+            // The descriptor is free before its place is.
+            drop(stream);
+            let (wanted, last) = core.live.release(*live);
+            return core.place_free(wanted, last);
+        }
+        let (wanted, last) = core.live.release(*live);
+        if let Some(stream) = stream {
+            self.hand_over(stream);
+        }
+        core.place_free(wanted, last);
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Session {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.stream().socket().as_fd()
+    }
+}
+
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Session {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.stream().socket().as_socket()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("peer", self.peer())
+            .field("received", &self.conn.received)
+            .field("sent", &self.conn.sent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// The handler is gone: counts it, and tells the observer.
+    fn closed(&self, conn: &Connection, reason: &CloseReason) {
+        if self.refused {
+            return;
+        }
+        let core = &self.core;
+        if core.observer.is_some() {
+            let age = core.live.since(self.live).map(|since| since.elapsed()).unwrap_or_default();
+            let closed = Closed {
+                id: self.id,
+                peer: &self.peer,
+                reason,
+                received: conn.received,
+                sent: conn.sent,
+                age,
+            };
+            core.observe(|o| o.closed(&closed));
+        }
+        core.live.count_closed(reason.kind(), conn.finished_in_drain());
+    }
+}
+
+/// A session as its connection sees it.
+struct SessionHost<'a> {
+    identity: &'a Identity,
+    stream: &'a Stream,
+    may_block: bool,
+}
+
+impl Facts for SessionHost<'_> {
+    fn id(&self) -> ConnectionId {
+        self.identity.id
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.identity.peer
+    }
+
+    fn local_addr(&self) -> io::Result<Addr> {
+        self.stream.local_addr()
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
+    }
+
+    fn control(&self) -> Control {
+        Control(Arc::clone(&self.identity.core) as _)
+    }
+
+    fn clock(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
+        match self.identity.core.live.reach(self.identity.live) {
+            Reach::Nobody => None,
+            Reach::Wake(wake, key) => Some((wake, key)),
+            Reach::Thread(handle) => {
+                handle.prepare_bell();
+                Some((handle, 0))
+            }
+        }
+    }
+}
+
+impl Host for SessionHost<'_> {
+    fn env(&self) -> &Env {
+        &self.identity.core.env
+    }
+
+    fn make_handler(&self) -> Box<dyn Handler> {
+        let handler = self.identity.core.make_handler(&self.identity.peer);
+        self.identity.core.observe(|o| o.opened(self.identity.id, &self.identity.peer));
+        handler
+    }
+
+    fn closed(&self, conn: &Connection, reason: &CloseReason) {
+        self.identity.closed(conn, reason);
+    }
+}

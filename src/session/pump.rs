@@ -1,0 +1,678 @@
+//! Moves bytes between a connection and its socket: one `turn`.
+//!
+//! The socket is behind [`Transport`], so that a script can stand in for it.
+
+use super::scratch::Scratch;
+use crate::connection::{Around, Connection, Env, Phase, Ready, Turn};
+use crate::handler::{CloseReason, Facts, Handler, Signals};
+use crate::layer::Layer;
+use crate::net::{IoClass, Stream, io_class};
+use std::io;
+use std::net::Shutdown;
+use std::time::Instant;
+
+/// What a turn does with a socket. No call of it waits, or is cut short by a signal.
+pub(crate) trait Transport {
+    fn recv(&self, buf: &mut [u8]) -> io::Result<usize>;
+    fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize>;
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn shutdown_write(&self) -> io::Result<()>;
+    fn reset_on_close(&self);
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    /// Whether the peer's end can be told from other ends. If not, nobody waits for it.
+    fn sees_end(&self) -> bool {
+        true
+    }
+}
+
+impl Transport for Stream {
+    fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv(buf)
+    }
+
+    fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.recv_append(buf)
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_close(&self) {
+        self.reset_on_close();
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
+    }
+
+    fn sees_end(&self) -> bool {
+        self.sees_end()
+    }
+}
+
+/// What the pump needs from the server besides.
+pub(crate) trait Host: Facts {
+    fn env(&self) -> &Env;
+    /// Makes the handler. May panic: it is the user's factory.
+    fn make_handler(&self) -> Box<dyn Handler>;
+    /// The handler is released: the connection is over for everybody but the socket.
+    fn closed(&self, connection: &Connection, reason: &CloseReason);
+}
+
+/// The most that is read before others have their turn.
+const READ_BUDGET: usize = 64 * 1024;
+/// The most that `on_writable` may write before others have their turn.
+const WRITE_BUDGET: usize = 256 * 1024;
+/// The least room that a read into a connection's own buffer is given.
+const MIN_ROOM: usize = 4 * 1024;
+/// How often one turn looks again for what other threads left for it meanwhile.
+const MAX_ROUNDS: usize = 8;
+/// The most that is read from a peer that takes nothing any more.
+const SALVAGE: usize = 1024 * 1024;
+/// Output of this size or more that is left over is moved to the connection rather than copied.
+const MOVE_OUTPUT: usize = 16 * 1024;
+
+/// One turn of one connection.
+pub(crate) struct Pump<'a, T> {
+    pub(crate) conn: &'a mut Connection,
+    pub(crate) io: &'a T,
+    pub(crate) host: &'a dyn Host,
+    pub(crate) now: Instant,
+    pub(crate) input: &'a mut [u8],
+    pub(crate) out: &'a mut Vec<u8>,
+    /// How much the connection had sent before this turn.
+    sent_before: u64,
+}
+
+/// What a read led to.
+#[derive(PartialEq)]
+enum Got {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+impl<'a, T: Transport> Pump<'a, T> {
+    pub(crate) fn new(
+        conn: &'a mut Connection,
+        io: &'a T,
+        host: &'a dyn Host,
+        now: Instant,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        scratch.output.clear();
+        let sent_before = conn.sent;
+        Self {
+            sent_before,
+            conn,
+            io,
+            host,
+            now,
+            input: &mut scratch.input,
+            out: &mut scratch.output,
+        }
+    }
+
+    /// Does what there is to do. `received` is the outcome of a read into the thread's input buffer
+    /// that the caller has made already.
+    pub(crate) fn turn(mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
+        if self.conn.is_done() {
+            return Turn::Closed;
+        }
+        let signals = self.conn.outbox().map(|outbox| outbox.begin()).unwrap_or_default();
+        let phase = self.host.env().phase();
+        if phase >= Phase::Killing {
+            self.end_by_force(phase);
+        }
+        self.begin();
+        if ready.write || ready.read {
+            self.flush_held();
+        }
+        self.obey(signals);
+        if self.conn.wants_again() {
+            self.around(|conn, around| conn.go_on(around));
+        }
+        match received {
+            Some(result) => self.take_read(result),
+            None if ready.read => self.read(),
+            None => (),
+        }
+        self.keep_clocks(ready);
+        if phase == Phase::Draining {
+            self.drain();
+        }
+        self.settle();
+        self.finish()
+    }
+
+    fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
+        let host = self.host;
+        let mut around =
+            Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+        call(self.conn, &mut around)
+    }
+
+    /// A connection without a handler gets one, as soon as its layer is ready.
+    fn begin(&mut self) {
+        if !self.conn.is_new() {
+            return;
+        }
+        if self.conn.has_layer() {
+            self.run_layer();
+        }
+        if self.conn.layer().is_some_and(|state| !state.layer.is_ready()) || !self.conn.is_new() {
+            return;
+        }
+        let host = self.host;
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host.make_handler()));
+        match made {
+            Ok(handler) => {
+                self.around(|conn, around| conn.open(handler, around));
+                if self.conn.holds_input() && self.conn.is_open() {
+                    self.around(|conn, around| conn.more_data(0, around));
+                }
+            }
+            Err(payload) => {
+                let message = crate::connection::panic_message(payload);
+                self.conn.begin_close(CloseReason::Panic(message));
+            }
+        }
+    }
+
+    fn obey(&mut self, signals: Signals) {
+        if signals.resume {
+            self.conn.resume(self.host.env().tick(self.now));
+        }
+        if signals.wake && self.conn.is_open() {
+            self.around(|conn, around| conn.woken(around));
+        }
+        if signals.close {
+            self.conn.begin_close(CloseReason::Closed);
+        }
+    }
+
+    fn keep_clocks(&mut self, ready: Ready) {
+        let env = self.host.env();
+        // What came in time but was not looked at yet counts: a process that was stopped and
+        // continued must not take all its peers for silent.
+        if !ready.read && self.conn.wants_bytes() && self.conn.is_silence_due(env, self.now) {
+            self.read();
+        }
+        if self.conn.take_probe(self.now) && self.conn.is_paused() {
+            if let Ok(Some(error)) | Err(error) = self.io.take_error() {
+                return self.receive_failed(error);
+            }
+        }
+        self.around(|conn, around| conn.expire(around));
+    }
+
+    /// The server does not wait any longer.
+    fn end_by_force(&mut self, phase: Phase) {
+        if phase == Phase::Stopped {
+            return self.conn.abort(CloseReason::Killed);
+        }
+        if self.conn.is_lingering() {
+            return;
+        }
+        self.conn.begin_close(CloseReason::Killed);
+        self.flush_all();
+        if self.conn.has_output() {
+            self.conn.abort(CloseReason::Killed);
+        }
+    }
+
+    /// Shows what had arrived, then tells the handler.
+    fn drain(&mut self) {
+        if self.conn.is_new() {
+            return self.conn.begin_close(CloseReason::Shutdown);
+        }
+        if self.conn.was_told() || !self.conn.is_open() {
+            return;
+        }
+        let before = self.conn.received;
+        while self.conn.wants_bytes() && self.conn.received - before < 1024 * 1024 {
+            if self.read_once() != Got::Nothing {
+                self.flush_all();
+                continue;
+            }
+            break;
+        }
+        self.around(|conn, around| conn.shutdown(around));
+    }
+
+    fn read(&mut self) {
+        if self.conn.is_closing() || self.conn.is_lingering() {
+            return self.throw_away();
+        }
+        if self.conn.wants_bytes() {
+            self.read_once();
+        }
+    }
+
+    /// One read, and the callbacks that follow from it.
+    fn read_once(&mut self) -> Got {
+        let result = if self.conn.has_layer() || !self.conn.holds_input() {
+            self.io.recv(self.input)
+        } else {
+            let room = self.room();
+            let vec = self.conn.extras().input.room(room);
+            let before = vec.len();
+            let result = self.io.recv_append(vec);
+            return match result {
+                Ok(n) if n > 0 => {
+                    debug_assert!(vec.len() == before + n);
+                    self.around(|conn, around| conn.more_data(n, around));
+                    Got::Bytes(n)
+                }
+                other => self.take_read_inner(other),
+            };
+        };
+        self.take_read_inner(result)
+    }
+
+    /// How much to read into the connection's own buffer: it doubles with what arrived, never by
+    /// more than one read's worth at a time.
+    fn room(&mut self) -> usize {
+        self.conn.extras().input.len().clamp(MIN_ROOM, READ_BUDGET)
+    }
+
+    fn take_read(&mut self, result: io::Result<usize>) {
+        self.take_read_inner(result);
+    }
+
+    fn take_read_inner(&mut self, result: io::Result<usize>) -> Got {
+        match result {
+            Ok(0) => {
+                self.end_of_stream();
+                Got::End
+            }
+            Ok(n) if self.conn.has_layer() => {
+                self.unwrap_layer(n);
+                Got::Bytes(n)
+            }
+            Ok(n) => {
+                let bytes = &self.input[..n];
+                let host = self.host;
+                let mut around =
+                    Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+                self.conn.data(bytes, &mut around);
+                Got::Bytes(n)
+            }
+            Err(error) => match io_class(&error) {
+                IoClass::WouldBlock | IoClass::Retry => Got::Nothing,
+                _ => {
+                    self.receive_failed(error);
+                    Got::End
+                }
+            },
+        }
+    }
+
+    fn end_of_stream(&mut self) {
+        if self.conn.is_new() {
+            self.around(|conn, around| conn.eof(around));
+            return self.conn.begin_close(CloseReason::PeerClosed);
+        }
+        self.around(|conn, around| conn.eof(around));
+    }
+
+    fn receive_failed(&mut self, error: io::Error) {
+        let reason = match io_class(&error) {
+            IoClass::PeerGone => CloseReason::Reset(error),
+            _ => CloseReason::Io(error),
+        };
+        self.conn.fail(reason);
+    }
+
+    fn throw_away(&mut self) {
+        let mut budget = READ_BUDGET;
+        while self.conn.wants_bytes() && budget > 0 {
+            match self.io.recv(self.input) {
+                Ok(0) => {
+                    self.around(|conn, around| conn.eof(around));
+                    if self.conn.is_lingering() {
+                        self.conn.done();
+                    }
+                    return;
+                }
+                Ok(n) => {
+                    self.conn.thrown_away(n, self.host.env(), self.now);
+                    budget = budget.saturating_sub(n);
+                    if n < self.input.len() {
+                        return;
+                    }
+                }
+                Err(e) if matches!(io_class(&e), IoClass::WouldBlock | IoClass::Retry) => return,
+                Err(e) => return self.receive_failed(e),
+            }
+        }
+    }
+
+    // Output.
+
+    /// Writes until the output, the senders' messages and what `on_writable` adds are written or
+    /// the system takes no more; ends what is closing.
+    fn settle(&mut self) {
+        loop {
+            self.flush_all();
+            let env = self.host.env();
+            if !self.conn.is_drained(env) || self.conn.sent - self.sent_before > WRITE_BUDGET as u64
+            {
+                break;
+            }
+            self.around(|conn, around| conn.writable(around));
+        }
+        self.conn.settled(self.host.env().tick(self.now));
+        if self.conn.is_closing() {
+            self.flush_all();
+            self.close_if_written();
+        }
+    }
+
+    fn flush_all(&mut self) {
+        loop {
+            self.flush();
+            if !self.fetch_messages() {
+                return;
+            }
+        }
+    }
+
+    /// Takes messages of senders, as many as the output has room for.
+    fn fetch_messages(&mut self) -> bool {
+        if self.conn.is_done() || self.conn.has_output() {
+            return false;
+        }
+        let Some(outbox) = self.conn.outbox() else { return false };
+        outbox.drain_into(self.out, READ_BUDGET);
+        !self.out.is_empty()
+    }
+
+    fn flush_held(&mut self) {
+        if self.conn.has_output() {
+            self.flush();
+        }
+    }
+
+    /// Offers the output to the system, once.
+    fn flush(&mut self) {
+        if self.conn.is_done() || self.conn.is_lingering() {
+            return self.out.clear();
+        }
+        if self.conn.is_taken() {
+            self.conn.extras().output.append(self.out);
+            return self.out.clear();
+        }
+        self.wrap_layer();
+        let on_the_way = self.conn.output_held() + self.out.len();
+        if on_the_way == 0 {
+            return;
+        }
+        self.conn.filling(on_the_way, self.host.env());
+        let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
+        match result {
+            Ok(n) => {
+                let host = self.host;
+                let around =
+                    Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+                self.conn.progressed(n, &around);
+            }
+            Err(error) => self.send_failed(error),
+        }
+        self.conn.measured(self.host.env(), self.now);
+    }
+
+    /// Older output is waiting: the new goes behind it.
+    fn send_held(&mut self) -> io::Result<usize> {
+        let output = &mut self.conn.extras().output;
+        output.append(self.out);
+        self.out.clear();
+        let n = would_block_is_zero(self.io.send(output.unread()))?;
+        output.consume(n);
+        Ok(n)
+    }
+
+    /// Nothing is waiting: the thread's own buffer goes out, and only what is left is kept.
+    fn send_fresh(&mut self) -> io::Result<usize> {
+        if self.out.is_empty() {
+            return Ok(0);
+        }
+        let n = would_block_is_zero(self.io.send(self.out))?;
+        let left = self.out.len() - n;
+        if left >= MOVE_OUTPUT {
+            let out = std::mem::take(self.out);
+            self.conn.extras().output = crate::buffer::Buffer::from_vec(out, n);
+        } else if left > 0 {
+            let rest = &self.out[n..];
+            self.conn.extras().output.append(rest);
+        }
+        self.out.clear();
+        Ok(n)
+    }
+
+    /// The peer takes nothing any more. What it sent before it left is still shown.
+    fn send_failed(&mut self, error: io::Error) {
+        self.out.clear();
+        let reason = match io_class(&error) {
+            IoClass::PeerGone => CloseReason::Reset(error),
+            _ => CloseReason::Io(error),
+        };
+        self.conn.extras().output.free();
+        let before = self.conn.received;
+        while self.conn.is_open()
+            && self.conn.wants_bytes()
+            && (self.conn.received - before) < SALVAGE as u64
+        {
+            let got = self.read_once();
+            self.out.clear();
+            if !matches!(got, Got::Bytes(_)) {
+                break;
+            }
+        }
+        self.conn.fail(reason);
+    }
+
+    /// The output of a closing connection is written: say goodbye.
+    fn close_if_written(&mut self) {
+        if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
+            return;
+        }
+        self.release();
+        if self.conn.saw_eof() || !self.io.sees_end() || self.is_idle_in_drain() {
+            return self.conn.done();
+        }
+        match self.io.shutdown_write() {
+            Ok(()) => {
+                self.conn.linger(self.host.env(), self.now);
+                self.throw_away();
+            }
+            // The peer has gone.
+            Err(_) => self.conn.done(),
+        }
+    }
+
+    /// An idle connection that a drain has found: its last output is long gone, so there is nothing
+    /// to linger for.
+    fn is_idle_in_drain(&self) -> bool {
+        self.conn.was_told() && self.conn.sent == self.sent_before
+    }
+
+    fn release(&mut self) {
+        let reason = self.conn.release_handler();
+        self.host.closed(self.conn, &reason);
+    }
+
+    /// The turn is over: either the connection is, or these are its wants.
+    fn finish(mut self) -> Turn {
+        if self.conn.is_taken() && !self.conn.is_done() {
+            self.conn.extras().output.append(self.out);
+            self.conn.fail(CloseReason::Taken);
+        }
+        for _ in 0..MAX_ROUNDS {
+            if self.conn.is_done() {
+                return self.over();
+            }
+            let full = self.conn.has_output();
+            let held = self.conn.output_held();
+            let Some(outbox) = self.conn.outbox() else { break };
+            if outbox.end(held, full) {
+                break;
+            }
+            let signals = outbox.begin();
+            self.obey(signals);
+            self.settle();
+        }
+        if self.conn.is_done() {
+            return self.over();
+        }
+        let env = self.host.env();
+        let mut wants = self.conn.wants(env, self.now);
+        wants.again |= self.conn.is_drained(env);
+        // Still awake after so many rounds: nobody will wake us, so come again unasked.
+        wants.again |= self.conn.outbox().is_some_and(|o| o.is_awake());
+        self.conn.tidy();
+        Turn::Wait(wants)
+    }
+
+    fn over(&mut self) -> Turn {
+        if !self.conn.was_released() {
+            self.release();
+        }
+        if self.conn.wants_reset() {
+            self.io.reset_on_close();
+        }
+        self.out.clear();
+        Turn::Closed
+    }
+
+    // Layers.
+
+    /// The first `n` bytes of the input buffer came from the wire.
+    fn unwrap_layer(&mut self, n: usize) {
+        let bytes = &self.input[..n];
+        if let Some(state) = self.conn.layer() {
+            state.wire.append(bytes);
+        }
+        if self.conn.is_new() {
+            return self.begin();
+        }
+        self.run_layer();
+    }
+
+    /// Lets the layer read, and shows what came out.
+    fn run_layer(&mut self) {
+        let env = self.host.env();
+        let mut plain_bytes = 0;
+        loop {
+            let held = self.conn.extras().input.len();
+            let room = (env.limits.input.saturating_sub(held)).clamp(1, READ_BUDGET);
+            let extras = self.conn.extras();
+            let Some(state) = extras.layer.as_deref_mut() else { break };
+            let plain = extras.input.room(0);
+            let before = plain.len();
+            let result = state.layer.read(state.wire.unread(), plain, room, extras.output.room(0));
+            plain_bytes += plain.len() - before;
+            let progress = match result {
+                Ok(progress) => progress,
+                Err(error) => return self.layer_failed(error),
+            };
+            state.wire.consume(progress.consumed);
+            state.more = progress.more;
+            state.eof |= progress.eof;
+            let stuck = progress.consumed == 0 && plain.len() == before;
+            let replaced = progress.next.is_some();
+            if let Some(next) = progress.next {
+                self.replace_layer(next);
+            }
+            let enough = plain_bytes >= READ_BUDGET;
+            let waits = self.conn.layer().is_none_or(|s| s.wire.is_empty() && !s.more);
+            if enough || (waits && !replaced) || (stuck && !replaced) {
+                break;
+            }
+        }
+        let peer_ended = self.conn.layer().is_some_and(|state| state.eof);
+        if self.conn.is_open() {
+            if plain_bytes > 0 {
+                self.around(|conn, around| conn.more_data(plain_bytes, around));
+            }
+            if peer_ended && !self.conn.saw_eof() && self.conn.is_open() {
+                self.around(|conn, around| conn.eof(around));
+            }
+        }
+    }
+
+    fn replace_layer(&mut self, next: Option<Box<dyn Layer>>) {
+        let extras = self.conn.extras();
+        let Some(state) = extras.layer.as_deref_mut() else { return };
+        match next {
+            Some(layer) => {
+                state.layer = layer;
+                state.eof = false;
+            }
+            None => {
+                let rest = std::mem::take(&mut state.wire).into_vec();
+                let plain = std::mem::take(&mut state.plain);
+                extras.input.append(&rest);
+                extras.output.append(&plain);
+                extras.layer = None;
+            }
+        }
+    }
+
+    /// Moves the handler's output through the layer.
+    fn wrap_layer(&mut self) {
+        let extras_exist = self.conn.has_layer();
+        if !extras_exist {
+            return;
+        }
+        let extras = self.conn.extras();
+        let Some(state) = extras.layer.as_deref_mut() else { return };
+        state.plain.append(self.out);
+        while !state.plain.is_empty() {
+            match state.layer.write(&state.plain, extras.output.room(0)) {
+                Ok(0) => return,
+                Ok(n) => drop(state.plain.drain(..n)),
+                Err(error) => return self.layer_failed(error),
+            }
+        }
+    }
+
+    /// Whether the layer has said its last words (or there is none), and they are written.
+    fn farewell(&mut self) -> bool {
+        let extras = self.conn.extras();
+        let Some(state) = extras.layer.as_deref_mut() else { return true };
+        if !state.closed {
+            state.closed = true;
+            state.layer.close(extras.output.room(0));
+            self.flush();
+        }
+        !self.conn.has_output()
+    }
+
+    fn layer_failed(&mut self, error: crate::handler::BoxError) {
+        let extras = self.conn.extras();
+        if let Some(state) = extras.layer.as_deref_mut() {
+            // It is broken: its last words are those of the error, which are in the output.
+            state.closed = true;
+            state.plain.clear();
+        }
+        self.conn.begin_close(CloseReason::Layer(error));
+    }
+}
+
+/// The supertrait of a trait object, as a trait object.
+fn as_facts(host: &dyn Host) -> &dyn Facts {
+    host
+}
+
+fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(e) if matches!(io_class(&e), IoClass::WouldBlock | IoClass::Retry) => Ok(0),
+        other => other,
+    }
+}

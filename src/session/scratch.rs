@@ -1,0 +1,50 @@
+//! The buffers of a thread that runs sessions.
+
+/// A thread's input and output buffers, lent to every session that it runs.
+///
+/// A backend makes one for each of its threads. Its pages cost memory only once they were used.
+pub struct Scratch {
+    pub(crate) input: Vec<u8>,
+    pub(crate) output: Vec<u8>,
+    pub(crate) may_block: bool,
+}
+
+/// One read's worth: 16 KiB make 1 MiB messages cost 1.7 times as much, more gains nothing.
+const BUFFER: usize = 64 * 1024;
+
+impl Scratch {
+    /// Buffers for a thread on which handlers should not block, such as that of an event loop.
+    pub fn new() -> Self {
+        Self { input: vec![0; BUFFER], output: Vec::new(), may_block: false }
+    }
+
+    /// Says whether handlers may block on this thread: what
+    /// [`Context::may_block`](crate::Context::may_block) tells them.
+    /// [`Session::run`](crate::Session::run) allows it by itself.
+    pub fn allow_blocking(mut self, may_block: bool) -> Self {
+        self.may_block = may_block;
+        self
+    }
+
+    /// Gives back what one large reply has made the output buffer grow to.
+    pub(crate) fn trim(&mut self) {
+        if self.output.capacity() > 4 * BUFFER {
+            self.output = Vec::new();
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch")
+            .field("input", &self.input.len())
+            .field("output", &self.output.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! Kits for tests of your own (feature `testing`).
