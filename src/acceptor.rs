@@ -228,7 +228,18 @@ impl Acceptor {
             return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
         }
         let mut asked = 0;
+        let mut failures = 0;
         while asked < state.listeners.len() {
+            if failures > core.env.limits.accepts_per_turn {
+                // However fast peers abort their connections, others have their turn.
+                self.unreserve();
+                return Ok(Attempt::Wait(Wants {
+                    read: true,
+                    again: true,
+                    deadline: next,
+                    ..Wants::default()
+                }));
+            }
             let at = state.next % state.listeners.len();
             let listener = Arc::clone(&state.listeners[at]);
             match listener.accept() {
@@ -236,7 +247,10 @@ impl Acceptor {
                     state.dead_calls[at] = 0;
                     match self.set_up(&listener, stream, addr, now) {
                         Ok(session) => return Ok(Attempt::Session(Box::new(session))),
-                        Err(error) => self.accept_failed(listener.local_addr(), &error, false),
+                        Err(error) => {
+                            failures += 1;
+                            self.accept_failed(listener.local_addr(), &error, false);
+                        }
                     }
                 }
                 Err(error) => match accept_policy(&error) {
@@ -244,7 +258,10 @@ impl Acceptor {
                         asked += 1;
                         state.next += 1;
                     }
-                    AcceptPolicy::Retry => self.accept_failed(listener.local_addr(), &error, false),
+                    AcceptPolicy::Retry => {
+                        failures += 1;
+                        self.accept_failed(listener.local_addr(), &error, false);
+                    }
                     AcceptPolicy::Pause => {
                         self.accept_failed(listener.local_addr(), &error, true);
                         self.unreserve();

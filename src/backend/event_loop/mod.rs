@@ -92,48 +92,47 @@ impl Backend for EventLoop {
             .map(|_| Ok(Arc::new(Mailbox::new(Reactor::new(self.portable)?))))
             .collect::<Result<Arc<[Arc<Mailbox>]>, _>>()
             .map_err(ServeError::Start)?;
-        let mut others = Others { mailboxes: &mailboxes, threads: self.start_others(&mailboxes)? };
+        let mut others = self.start_others(&mailboxes)?;
         self.threads.greet(0);
-        let result = Loop::first(Arc::clone(&mailboxes), acceptor.clone()).run();
-        others.stop(acceptor.live() > 0 || result.is_err());
+        let result = Loop::first(mailboxes, acceptor.clone()).run();
+        others.may_be_stuck = acceptor.live() > 0 || result.is_err();
         result
     }
 }
 
 impl EventLoop {
     /// Starts all loops but the first; when one fails to start, those before it are stopped.
-    fn start_others(&self, mailboxes: &Arc<[Arc<Mailbox>]>) -> Result<Threads, ServeError> {
+    fn start_others(&self, mailboxes: &Arc<[Arc<Mailbox>]>) -> Result<Others, ServeError> {
         let threads = Threads::new(self.threads.clone(), 1);
-        let mut others = Others { mailboxes, threads };
+        let mut others = Others { mailboxes: Arc::clone(mailboxes), threads, may_be_stuck: false };
         for number in 1..mailboxes.len() {
             let all = Arc::clone(mailboxes);
-            let started = others.threads.start(move || {
+            let body = move || {
                 let first = Arc::clone(&all[0]);
                 if let Err(error) = Loop::further(all, number).run() {
                     first.post(Mail::Failed(error));
                 }
-            });
-            if let Err(error) = started {
-                others.stop(false);
-                return Err(ServeError::Start(error));
-            }
+            };
+            others.threads.start(body).map_err(ServeError::Start)?;
         }
-        Ok(others.threads)
+        Ok(others)
     }
 }
 
-/// The threads of the loops but the first.
-struct Others<'a> {
-    mailboxes: &'a [Arc<Mailbox>],
+/// The threads of the loops but the first. They are stopped when this is dropped, also if the
+/// first loop's thread panics.
+struct Others {
+    mailboxes: Arc<[Arc<Mailbox>]>,
     threads: Threads,
+    /// Some may never end: they are not waited for, or not for long.
+    may_be_stuck: bool,
 }
 
-impl Others<'_> {
-    /// Stops them, and waits for them; if some may be stuck, not for long.
-    fn stop(&mut self, may_be_stuck: bool) {
+impl Drop for Others {
+    fn drop(&mut self) {
         for mailbox in &self.mailboxes[1..] {
             mailbox.post(Mail::Stop);
         }
-        self.threads.join_all(may_be_stuck.then_some(STUCK));
+        self.threads.join_all(self.may_be_stuck.then_some(STUCK));
     }
 }

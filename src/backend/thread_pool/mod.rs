@@ -119,7 +119,7 @@ impl ThreadPool {
 /// Keeps the clocks of the accept loop until the server is over.
 fn supervise(shared: &Shared) -> Result<(), ServeError> {
     loop {
-        let deadline = match shared.accept(Instant::now())? {
+        let deadline = match shared.accept_as_supervisor(Instant::now())? {
             Accepted::Finished => return Ok(()),
             Accepted::AskAgain(deadline) => deadline,
         };

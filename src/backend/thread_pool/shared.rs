@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) queue: (Sender<u64>, Receiver<u64>),
     /// For the thread that supervises.
     pub(super) news: (Sender<News>, Receiver<News>),
-    listeners: Mutex<Listeners>,
+    accept: Mutex<Accept>,
     timers: Mutex<Timers>,
     /// The nearest deadline of all, in microseconds since `epoch`.
     nearest: AtomicU64,
@@ -51,6 +51,13 @@ pub(super) struct Shared {
     epoch: Instant,
     /// Itself, for sessions to be attached to.
     me: Weak<Shared>,
+}
+
+/// The part of the pool that accepts.
+struct Accept {
+    listeners: Listeners,
+    /// Until when the supervisor waits, or will when it has read its news.
+    supervisor_waits_until: Option<Instant>,
 }
 
 /// A key that is ready, and for what.
@@ -79,7 +86,10 @@ impl Shared {
             slots: SharedSlots::new(),
             queue: unbounded(),
             news: unbounded(),
-            listeners: Mutex::new(Listeners::new(ACCEPTOR, Mode::Oneshot)),
+            accept: Mutex::new(Accept {
+                listeners: Listeners::new(ACCEPTOR, Mode::Oneshot),
+                supervisor_waits_until: None,
+            }),
             timers: Mutex::default(),
             nearest: AtomicU64::new(NEVER),
             waits_until: (0..workers).map(|_| AtomicU64::new(NEVER)).collect(),
@@ -117,13 +127,39 @@ impl Shared {
         }
     }
 
-    /// Accepts what is there. Any thread may, one at a time.
-    pub(super) fn accept(&self, now: Instant) -> Result<Accepted, ServeError> {
-        let mut listeners = lock(&self.listeners);
+    /// Accepts what is there, on the supervisor: tells when to ask again.
+    pub(super) fn accept_as_supervisor(&self, now: Instant) -> Result<Accepted, ServeError> {
+        let mut accept = lock(&self.accept);
+        let accepted = self.accept(&mut accept, now)?;
+        if let Accepted::AskAgain(deadline) = accepted {
+            accept.supervisor_waits_until = deadline;
+        }
+        Ok(accepted)
+    }
+
+    /// Accepts what is there, on a worker. The supervisor is told only what it does not know.
+    pub(super) fn accept_as_worker(&self, now: Instant) {
+        let mut accept = lock(&self.accept);
+        let news = match self.accept(&mut accept, now) {
+            Ok(Accepted::AskAgain(None)) => return,
+            Ok(Accepted::AskAgain(Some(deadline))) => {
+                if accept.supervisor_waits_until.is_some_and(|until| until <= deadline) {
+                    return;
+                }
+                accept.supervisor_waits_until = Some(deadline);
+                News::Look
+            }
+            Ok(Accepted::Finished) => News::Look,
+            Err(error) => News::Failed(error),
+        };
+        let _ = self.news.0.send(news);
+    }
+
+    fn accept(&self, accept: &mut Accept, now: Instant) -> Result<Accepted, ServeError> {
         let turn = self.acceptor.turn(now, &mut |session| self.adopt(session))?;
         let AcceptTurn::Wait(wants) = turn else { return Ok(Accepted::Finished) };
         let mut deadline = wants.deadline;
-        if listeners.follow(&self.acceptor, &wants, &self.reactor).is_err() {
+        if accept.listeners.follow(&self.acceptor, &wants, &self.reactor).is_err() {
             let retry = now + LISTENER_RETRY;
             deadline = Some(deadline.map_or(retry, |deadline| deadline.min(retry)));
         }

@@ -78,20 +78,12 @@ impl Worker<'_> {
 
     fn serve(&mut self, key: u64, ready: Ready) {
         if key == ACCEPTOR || key == poller_key(ACCEPTOR) as u64 {
-            return self.accept();
+            return self.shared.accept_as_worker(Instant::now());
         }
         let key = Key::from_u64(key);
         let Some(slot) = self.shared.slots.get(key) else { return };
         if slot.change(key, claim) == Some(State::Idle) {
             self.run(slot, key, ready);
-        }
-    }
-
-    /// Accepts; what the acceptor says besides is the supervisor's to keep.
-    fn accept(&mut self) {
-        match self.shared.accept(Instant::now()) {
-            Ok(_) => drop(self.shared.news.0.send(News::Look)),
-            Err(error) => drop(self.shared.news.0.send(News::Failed(error))),
         }
     }
 
