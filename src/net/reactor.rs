@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 /// Keys from here on are the reactor's own; `polling` keeps the highest for itself.
 pub(crate) const FIRST_RESERVED_KEY: u64 = u64::MAX - 15;
-const BELL: u64 = FIRST_RESERVED_KEY;
-const STOP: u64 = FIRST_RESERVED_KEY + 1;
 
 /// The longest wait of the portable way. It turns a wake-up that a system loses (open reports
 /// against kqueue, polling PR 265) into a delay.
@@ -33,6 +31,7 @@ pub(crate) struct Reactor {
 /// What a wait has brought.
 pub(crate) struct Events {
     /// The native list, where there is one. It belongs to its thread.
+    #[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
     native: native::Buffer,
     portable: PortableEvents,
 }
@@ -144,13 +143,16 @@ pub(crate) fn poller_key(key: u64) -> usize {
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(polling_test_poll_backend)))]
 mod native {
-    use super::{BELL, Events, FIRST_RESERVED_KEY, Ready, STOP};
+    use super::{Events, FIRST_RESERVED_KEY, Ready};
     use crate::net::WakeFd;
     use crate::net::platform::timespec_until;
     use polling::Poller;
     use rustix::event::epoll::{self, EventData, EventFlags};
     use std::io;
     use std::time::Instant;
+
+    const BELL: u64 = FIRST_RESERVED_KEY;
+    const STOP: u64 = FIRST_RESERVED_KEY + 1;
 
     /// What ends a wait: one that rings for one thread, once, and one that rings for all, for
     /// good.

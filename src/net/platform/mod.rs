@@ -4,7 +4,7 @@
 //!   repeated after a signal, never raise `SIGPIPE`; all but `recv(.., true)` never wait.
 //! - `make_ready_for_polling(socket)`: what must be set once before those that never wait.
 //! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
-//! - `WakeFd`: something to wait on that another thread can ring; `ring` and `clear`.
+//! - `WakeFd`: something to wait on that another thread can ring; `ring`.
 //! - `wait_any(sources, wake, deadline)`: waits for some of a few sockets, a ring, or an instant.
 //! - `credentials(socket)`: who is at the other end of a Unix socket.
 //! - `descriptor_limit()`: how many sockets and files the process may have open.

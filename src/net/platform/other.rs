@@ -77,7 +77,8 @@ impl WakeFd {
         let _ = self.poller.notify();
     }
 
-    pub(crate) fn clear(&self) {
+    #[cfg(test)]
+    fn clear(&self) {
         let _ = self.poller.wait(&mut Events::new(), Some(Duration::ZERO));
     }
 }

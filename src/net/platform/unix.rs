@@ -84,7 +84,7 @@ impl WakeFd {
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
     }
 }
@@ -110,7 +110,7 @@ impl WakeFd {
         let _ = rustix::io::write(&self.pipe.1, &[1]);
     }
 
-    pub(crate) fn clear(&self) {
+    fn clear(&self) {
         while matches!(rustix::io::read(&self.pipe.0, &mut [0u8; 64]), Ok(n) if n == 64) {}
     }
 }
