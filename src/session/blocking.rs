@@ -206,8 +206,8 @@ impl Driver {
         let woken = wait_any(watched, self.handle.bell(), wants.deadline);
         self.handle.parked.store(false, Ordering::SeqCst);
         match woken {
-            Ok(ready) if ready.first() == Some(&true) => Ready::BOTH,
-            Ok(_) => Ready::NONE,
+            Ok(true) => Ready::BOTH,
+            Ok(false) => Ready::NONE,
             Err(error) => {
                 self.session.conn.fail(CloseReason::Io(error));
                 Ready::NONE

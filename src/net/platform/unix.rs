@@ -123,32 +123,54 @@ impl AsFd for WakeFd {
 }
 
 /// Waits until one of the sockets is ready for what it is wanted for, the bell rings, or the
-/// deadline has passed. The bell is cleared. Returns which sockets are ready for anything.
+/// deadline has passed. The bell is cleared. Returns whether any socket is ready for anything.
 pub(crate) fn wait_any(
     sources: &[(&Socket, Interest)],
     wake: Option<&WakeFd>,
     deadline: Option<Instant>,
-) -> io::Result<Vec<bool>> {
-    let mut fds: Vec<PollFd<'_>> = sources
-        .iter()
-        .map(|(socket, interest)| PollFd::new(*socket, poll_flags(*interest)))
-        .collect();
-    if let Some(wake) = wake {
-        fds.push(PollFd::new(wake, PollFlags::IN));
+) -> io::Result<bool> {
+    let (ready, rung) = match (sources, wake) {
+        // What threads wait for, without an allocation.
+        ([socket], Some(wake)) => wait_for(&mut [of_socket(socket), of_bell(wake)], 1, deadline),
+        ([socket], None) => wait_for(&mut [of_socket(socket)], 1, deadline),
+        ([], Some(wake)) => wait_for(&mut [of_bell(wake)], 0, deadline),
+        (sockets, wake) => {
+            let sockets = sockets.iter().map(of_socket);
+            let mut fds: Vec<PollFd<'_>> = sockets.chain(wake.map(of_bell)).collect();
+            wait_for(&mut fds, sources.len(), deadline)
+        }
+    }?;
+    if let Some(wake) = wake.filter(|_| rung) {
+        wake.clear();
     }
+    Ok(ready)
+}
+
+fn of_socket<'a>((socket, interest): &(&'a Socket, Interest)) -> PollFd<'a> {
+    PollFd::new(*socket, poll_flags(*interest))
+}
+
+fn of_bell(wake: &WakeFd) -> PollFd<'_> {
+    PollFd::new(wake, PollFlags::IN)
+}
+
+/// Whether any of the first `sockets` is ready, and whether any of the rest is.
+fn wait_for(
+    fds: &mut [PollFd<'_>],
+    sockets: usize,
+    deadline: Option<Instant>,
+) -> io::Result<(bool, bool)> {
+    let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
     loop {
-        match poll(&mut fds, timespec_until(deadline).as_ref()) {
-            Ok(_) => break,
+        match poll(fds, timespec_until(deadline).as_ref()) {
+            Ok(_) => {
+                let (sockets, bells) = fds.split_at(sockets);
+                return Ok((sockets.iter().any(is_ready), bells.iter().any(is_ready)));
+            }
             Err(rustix::io::Errno::INTR) => (),
             Err(e) => return Err(e.into()),
         }
     }
-    if let Some(wake) = wake {
-        if fds.last().is_some_and(|fd| !fd.revents().is_empty()) {
-            wake.clear();
-        }
-    }
-    Ok(fds[..sources.len()].iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
 fn poll_flags(interest: Interest) -> PollFlags {
