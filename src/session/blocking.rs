@@ -118,50 +118,58 @@ impl Driver {
         let mut ready = Ready::NONE;
         let mut received = None;
         loop {
+            let phase = self.phase();
             let now = Instant::now();
             let turn = self.session.turn_with(ready, received.take(), now, scratch);
             let Turn::Wait(wants) = turn else { return };
             if wants.again {
                 ready = Ready::NONE;
             } else if self.session.conn.is_quiet() {
-                (ready, received) = self.park(&wants, now, scratch);
+                self.limit_read(wants.deadline, now);
+                (ready, received) = self.park(phase, scratch);
             } else {
-                ready = self.wait(&wants);
+                ready = self.wait(phase, &wants);
             }
         }
     }
 
-    /// Blocks in a read, until bytes come, the time-out passes or a drain cuts in.
-    fn park(
-        &mut self,
-        wants: &Wants,
-        now: Instant,
-        scratch: &mut Scratch,
-    ) -> (Ready, Option<io::Result<usize>>) {
-        self.limit_read(wants.deadline, now);
+    fn phase(&self) -> Phase {
+        self.session.identity.core.env.phase()
+    }
+
+    /// Says that this thread may be cut in on from here on. `false` if the phase is not `seen` any
+    /// more: whoever changed it may not have seen us parked, so we must look at it first.
+    fn announce_parked(&self, seen: Phase) -> bool {
         self.handle.parked.store(true, Ordering::SeqCst);
-        let phase = self.session.identity.core.env.phase();
-        let result = match phase {
-            Phase::Running => Some(self.session.stream().recv_blocking(&mut scratch.input)),
-            _ => None,
-        };
+        let unchanged = self.phase() == seen;
+        if !unchanged {
+            self.handle.parked.store(false, Ordering::SeqCst);
+        }
+        unchanged
+    }
+
+    /// Blocks in a read, until bytes come, the time-out passes or a drain cuts in.
+    fn park(&mut self, seen: Phase, scratch: &mut Scratch) -> (Ready, Option<io::Result<usize>>) {
+        if !self.announce_parked(seen) {
+            return (Ready::NONE, None);
+        }
+        let result = self.session.stream().recv_blocking(&mut scratch.input);
         self.handle.parked.store(false, Ordering::SeqCst);
         match result {
-            Some(Ok(0)) if self.is_cut() => (Ready::NONE, None),
-            Some(Err(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+            Ok(0) if self.is_cut() => (Ready::NONE, None),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 // It was too short, or the deadline is due: set it anew before the next read.
                 self.read_timeout = Some(Duration::MAX);
                 (Ready::NONE, None)
             }
-            None => (Ready::NONE, None),
-            some => (Ready::READ, some),
+            result => (Ready::READ, Some(result)),
         }
     }
 
-    /// Notes that reads see our own cut from here on, where there was one.
+    /// Whether the socket was shut down by us. Reads do not take that for the peer's end then.
     fn is_cut(&mut self) -> bool {
         let cut = self.handle.cut.load(Ordering::SeqCst);
-        if cut && let Some(stream) = &mut self.session.stream {
+        if let Some(stream) = self.session.stream.as_mut().filter(|_| cut) {
             stream.ignore_end();
         }
         cut
@@ -181,37 +189,41 @@ impl Driver {
         }
     }
 
-    /// Waits for what is wanted, the bell or the deadline, with poll(2).
-    fn wait(&mut self, wants: &Wants) -> Ready {
+    /// Waits for what is wanted, the bell or the deadline.
+    fn wait(&mut self, seen: Phase, wants: &Wants) -> Ready {
         self.handle.prepare_bell();
-        let core = Arc::clone(&self.session.identity.core);
-        if self.handle.bell().is_none() && self.session.conn.outbox().is_some() {
-            // Nobody could wake this thread, and a promise to senders would be broken.
-            let error = io::Error::other("no descriptor is left for the bell of a sender");
-            self.session.conn.fail(CloseReason::Io(error));
-            return Ready::NONE;
+        if self.handle.bell().is_none() {
+            // The system has no descriptor for a bell. A drain can cut in instead, but nobody
+            // could keep the promise that was made to senders.
+            if self.session.conn.outbox().is_some() {
+                return self.fail(io::Error::other("no descriptor for the bell of a sender"));
+            }
+            if !self.announce_parked(seen) {
+                return Ready::NONE;
+            }
         }
-        // Without a bell a drain must cut in.
-        let cuttable = self.handle.bell().is_none();
-        self.handle.parked.store(cuttable, Ordering::SeqCst);
-        if cuttable && core.env.phase() != Phase::Running && !self.session.conn.was_told() {
-            self.handle.parked.store(false, Ordering::SeqCst);
-            return Ready::NONE;
-        }
-        let cut = self.is_cut();
-        let interest = Interest { read: wants.read && !cut, write: wants.write };
-        let socket = self.session.stream().socket();
-        let sources = [(socket, interest)];
-        let watched = if interest == Interest::default() { &sources[..0] } else { &sources[..] };
-        let woken = wait_any(watched, self.handle.bell(), wants.deadline);
+        let woken = self.watch(wants);
         self.handle.parked.store(false, Ordering::SeqCst);
         match woken {
             Ok(true) => Ready::BOTH,
             Ok(false) => Ready::NONE,
-            Err(error) => {
-                self.session.conn.fail(CloseReason::Io(error));
-                Ready::NONE
-            }
+            Err(error) => self.fail(error),
         }
+    }
+
+    /// Watches the socket, if anything is wanted of it, and the bell, with poll(2).
+    fn watch(&mut self, wants: &Wants) -> io::Result<bool> {
+        // A socket that was cut is readable for ever.
+        let interest = Interest { read: wants.read && !self.is_cut(), write: wants.write };
+        let bell = self.handle.bell();
+        if interest == Interest::default() {
+            return wait_any(&[], bell, wants.deadline);
+        }
+        wait_any(&[(self.session.stream().socket(), interest)], bell, wants.deadline)
+    }
+
+    fn fail(&mut self, error: io::Error) -> Ready {
+        self.session.conn.fail(CloseReason::Io(error));
+        Ready::NONE
     }
 }

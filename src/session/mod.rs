@@ -137,9 +137,6 @@ impl Session {
     /// The backend lets go of a connection that has not ended.
     fn abandon(&mut self) {
         self.conn.fail(CloseReason::Backend);
-        if self.conn.was_released() {
-            return;
-        }
         let reason = self.conn.release_handler();
         self.identity.closed(&self.conn, &reason);
     }
@@ -149,7 +146,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let core = Arc::clone(&self.identity.core);
         let _here = core.enter();
-        if !self.conn.is_done() {
+        if !self.conn.was_released() {
             self.abandon();
         }
         let Identity { live, refused, .. } = &self.identity;

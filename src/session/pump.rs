@@ -122,7 +122,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// that the caller has made already.
     pub(crate) fn turn(mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
         if self.conn.is_done() {
-            return Turn::Closed;
+            return self.over();
         }
         let signals = self.conn.outbox().map(|outbox| outbox.begin()).unwrap_or_default();
         let phase = self.host.env().phase();
