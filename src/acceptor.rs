@@ -6,7 +6,7 @@
 use crate::connection::{Phase, Wants};
 use crate::handler::{Peer, Wake};
 use crate::net::{AcceptPolicy, Addr, Interest, Listener, Stream, WakeFd, accept_policy, wait_any};
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use crate::session::{AcceptorReach, Core, Session};
 use crossbeam_channel::Sender;
 use std::io;

@@ -1,6 +1,7 @@
 //! TCP servers and clients without async.
 
 mod acceptor;
+mod addr;
 mod backend;
 mod buffer;
 pub mod client;
@@ -10,6 +11,7 @@ mod layer;
 mod limit;
 pub mod net;
 pub mod observe;
+mod serve_error;
 mod server;
 mod session;
 mod shutdown;
@@ -19,6 +21,7 @@ pub mod signals;
 pub mod testing;
 
 pub use acceptor::{AcceptTurn, Acceptor};
+pub use addr::Addr;
 pub use backend::{
     Backend, EventLoop, ParseStrategyError, Strategy, ThreadPerConnection, ThreadPool,
 };
@@ -31,8 +34,9 @@ pub use handler::{
 };
 pub use layer::{Layer, Progress};
 pub use limit::Limit;
-pub use net::{Addr, BindError, SocketOptions};
+pub use net::{BindError, SocketOptions};
 pub use observe::{Observer, StderrObserver};
-pub use server::{Builder, ConfigError, ServeError, Server, ServerHandle};
+pub use serve_error::{ConfigError, ServeError};
+pub use server::{Builder, Server, ServerHandle};
 pub use session::{Scratch, Session};
 pub use shutdown::DrainReport;

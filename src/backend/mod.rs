@@ -15,7 +15,7 @@ pub use thread_per_connection::ThreadPerConnection;
 pub use thread_pool::ThreadPool;
 
 use crate::acceptor::Acceptor;
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use std::fmt::Debug;
 
 /// A concurrency strategy: decides which thread runs a session, and when, and nothing else.

@@ -2,7 +2,7 @@
 
 use super::{Backend, EventLoop, ThreadPerConnection, ThreadPool};
 use crate::acceptor::Acceptor;
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use std::fmt;
 use std::str::FromStr;
 

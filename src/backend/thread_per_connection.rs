@@ -3,7 +3,7 @@
 use super::Backend;
 use super::threads::{STUCK, ThreadOptions, Threads};
 use crate::acceptor::Acceptor;
-use crate::server::{ConfigError, ServeError};
+use crate::serve_error::{ConfigError, ServeError};
 use crate::session::{Scratch, Session};
 use crossbeam_channel::bounded;
 use std::io;

@@ -1,7 +1,7 @@
 //! Steering a server from anywhere.
 
 use super::peer::ConnectionId;
-use crate::net::Addr;
+use crate::addr::Addr;
 use crate::observe::Snapshot;
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Who is at the other end.
 
-use crate::net::Addr;
+use crate::addr::Addr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,6 +1,6 @@
 //! What a server can be told to listen on.
 
-use super::addr::{Addr, UnixName};
+use crate::addr::{Addr, UnixName};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};

@@ -1,6 +1,5 @@
 //! Listening sockets: how they are made, and how one connection is taken from them.
 
-use super::addr::Addr;
 use super::bind_addr::{BindAddr, Target};
 use super::bind_error::{BindError, BindErrorKind, Failed};
 use super::options::SocketOptions;
@@ -8,6 +7,7 @@ use super::platform;
 #[cfg(unix)]
 use super::socket_file::SocketFile;
 use super::stream::Stream;
+use crate::addr::Addr;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};

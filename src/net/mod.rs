@@ -1,30 +1,32 @@
 //! The socket layer: every socket call of the crate is made below this module.
 
-mod addr;
 mod bind_addr;
 mod bind_error;
+mod connect;
 mod errors;
 mod listener;
 mod options;
 mod platform;
 mod reactor;
 mod registration;
+mod sock_addr;
 #[cfg(unix)]
 mod socket_file;
 mod stream;
 
-pub use addr::{Addr, UnixName};
+pub use crate::addr::{Addr, UnixName};
 pub use bind_addr::{BindAddr, ParseBindAddrError};
 pub use bind_error::{BindError, BindErrorKind};
 pub use listener::Listener;
 pub use options::{Keepalive, SocketOptions, Stale};
 
+pub(crate) use connect::connect;
 pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
 pub(crate) use platform::{WakeFd, credentials, descriptor_limit, wait_any};
 pub(crate) use reactor::{Events, FIRST_RESERVED_KEY, PortableEvents, Reactor, poller_key};
 pub(crate) use registration::{Mode, Registration};
-pub(crate) use stream::Stream;
 pub use stream::TakenStream;
+pub(crate) use stream::{SharedStream, Stream};
 
 /// What a socket is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! A connected socket of either family, and the few calls that sessions make on it.
 
-use super::addr::Addr;
 use super::platform;
+use crate::addr::Addr;
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
@@ -29,6 +29,18 @@ enum Holder {
     Shared(Arc<Socket>),
 }
 
+/// What another thread holds of a stream, to cut it short. It keeps the descriptor open.
+#[derive(Debug)]
+pub(crate) struct SharedStream(Arc<Socket>);
+
+impl SharedStream {
+    /// Ends one or both directions; a thread that blocks in a read is woken by the end of it.
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        // It fails only where the connection has ended already, which wakes the thread as well.
+        let _ = self.0.shutdown(how);
+    }
+}
+
 impl Stream {
     pub(crate) fn new(socket: Socket) -> Self {
         Self { socket: Holder::Own(socket), end_is_ours: false }
@@ -42,13 +54,14 @@ impl Stream {
     }
 
     /// Splits off a handle that keeps the descriptor open as long as it lives.
-    pub(crate) fn into_shared(self) -> (Self, Arc<Socket>) {
+    pub(crate) fn into_shared(self) -> (Self, SharedStream) {
         let socket = match self.socket {
             Holder::Own(socket) => Arc::new(socket),
             Holder::Shared(socket) => socket,
         };
         let end_is_ours = self.end_is_ours;
-        (Self { socket: Holder::Shared(Arc::clone(&socket)), end_is_ours }, socket)
+        let shared = SharedStream(Arc::clone(&socket));
+        (Self { socket: Holder::Shared(socket), end_is_ours }, shared)
     }
 
     /// Reads what is there. Zero is the end of the stream.

@@ -9,8 +9,8 @@ pub(crate) use counters::Counters;
 pub use counters::Snapshot;
 pub use stderr::StderrObserver;
 
+use crate::addr::Addr;
 use crate::handler::{CloseReason, ConnectionId, Peer};
-use crate::net::Addr;
 use crate::shutdown::DrainReport;
 use std::io;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! One line on standard error for each event that somebody should see.
 
 use super::{Closed, Observer};
+use crate::addr::Addr;
 use crate::handler::{CloseKind, Peer};
-use crate::net::Addr;
 use crate::shutdown::DrainReport;
 use std::fmt::Display;
 use std::io;

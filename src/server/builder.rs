@@ -1,6 +1,5 @@
 //! Putting a server together.
 
-use super::error::{ConfigError, ServeError};
 use super::handle::ServerHandle;
 use crate::acceptor::Acceptor;
 use crate::backend::{Backend, EventLoop};
@@ -10,6 +9,7 @@ use crate::layer::Layer;
 use crate::limit::Limit;
 use crate::net::{Addr, BindAddr, BindError, Listener, SocketOptions};
 use crate::observe::Observer;
+use crate::serve_error::{ConfigError, ServeError};
 use crate::session::{AcceptorReach, Core, LayerFactory};
 use crossbeam_channel::{Sender, bounded};
 use std::fmt;

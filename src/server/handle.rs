@@ -1,9 +1,9 @@
 //! A server that runs on a thread of its own, as its owner sees it.
 
-use super::error::ServeError;
 use crate::connection::panic_message;
 use crate::handler::{Control, ControlTarget};
 use crate::net::Addr;
+use crate::serve_error::ServeError;
 use crate::session::Core;
 use crate::shutdown::DrainReport;
 use std::fmt;

@@ -20,8 +20,7 @@ use super::live::Reach;
 use super::{Scratch, Session};
 use crate::connection::{Phase, Ready, Turn, Wants};
 use crate::handler::{CloseReason, Wake};
-use crate::net::{Interest, WakeFd, wait_any};
-use socket2::Socket;
+use crate::net::{Interest, SharedStream, WakeFd, wait_any};
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +30,7 @@ use std::time::{Duration, Instant};
 /// What other threads hold of a thread's session.
 #[derive(Debug)]
 pub(crate) struct BlockingHandle {
-    socket: Arc<Socket>,
+    socket: SharedStream,
     /// The thread blocks in its read, or is about to.
     parked: AtomicBool,
     /// The socket was shut down for reading by us, not by the peer.
@@ -40,7 +39,7 @@ pub(crate) struct BlockingHandle {
 }
 
 impl BlockingHandle {
-    fn new(socket: Arc<Socket>) -> Self {
+    fn new(socket: SharedStream) -> Self {
         Self {
             socket,
             parked: AtomicBool::new(false),
@@ -62,10 +61,10 @@ impl BlockingHandle {
     pub(crate) fn interrupt(&self, by_force: bool) {
         if by_force {
             self.cut.store(true, Ordering::SeqCst);
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.socket.shutdown(Shutdown::Both);
         } else if self.parked.load(Ordering::SeqCst) {
             self.cut.store(true, Ordering::SeqCst);
-            let _ = self.socket.shutdown(Shutdown::Read);
+            self.socket.shutdown(Shutdown::Read);
         }
         if let Some(bell) = self.bell() {
             bell.ring();

@@ -1,8 +1,8 @@
 //! The connections that are there: how many, which, and how to reach each.
 
 use super::blocking::BlockingHandle;
+use crate::addr::Addr;
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
-use crate::net::Addr;
 use crate::observe::{Counters, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -2,7 +2,7 @@
 
 use crate::handler::Wake;
 use crate::net::Reactor;
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -8,7 +8,7 @@ use super::Backend;
 use super::threads::{STUCK, ThreadOptions, Threads};
 use crate::acceptor::Acceptor;
 use crate::net::Reactor;
-use crate::server::{ConfigError, ServeError};
+use crate::serve_error::{ConfigError, ServeError};
 use mailbox::{Mail, Mailbox};
 use run::Loop;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::backend::timers::{TimerState, Timers};
 use crate::connection::{Ready, Turn, Wants};
 use crate::handler::Wake;
 use crate::net::{Events, FIRST_RESERVED_KEY, Interest, Mode, Registration, poller_key};
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use crate::session::{Scratch, Session};
 use std::num::NonZeroUsize;
 use std::sync::Arc;

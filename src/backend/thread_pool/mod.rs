@@ -8,7 +8,7 @@ use super::Backend;
 use super::threads::{STUCK, ThreadOptions, Threads};
 use crate::acceptor::Acceptor;
 use crate::net::Reactor;
-use crate::server::{ConfigError, ServeError};
+use crate::serve_error::{ConfigError, ServeError};
 use crossbeam_channel::RecvTimeoutError;
 use shared::{Accepted, News, Shared};
 use std::sync::Arc;

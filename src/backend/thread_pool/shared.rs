@@ -10,7 +10,7 @@ use crate::handler::Wake;
 use crate::net::{
     Events, FIRST_RESERVED_KEY, Interest, Mode, PortableEvents, Reactor, Registration, poller_key,
 };
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io;

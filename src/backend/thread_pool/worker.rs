@@ -5,7 +5,7 @@ use super::slots::{Slot, State};
 use crate::backend::slots::Key;
 use crate::connection::{Ready, Turn, Wants};
 use crate::net::{Events, Interest, poller_key};
-use crate::server::ServeError;
+use crate::serve_error::ServeError;
 use crate::session::Scratch;
 use std::num::NonZeroUsize;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! Why a server does not run.
 
-use crate::net::Addr;
+use crate::addr::Addr;
 use std::io;
 
 /// A setting that cannot work. Nothing was started.
