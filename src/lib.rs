@@ -17,6 +17,7 @@ mod session;
 mod shutdown;
 #[cfg(feature = "signals")]
 pub mod signals;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -1,9 +1,10 @@
 //! Where other threads leave what a connection is to send or to do.
 
 use super::sender::{Message, SendError, SendErrorKind};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// How a session that waits is told to look again: what a backend gives to
 /// [`Session::attach`](crate::Session::attach) and [`Acceptor::attach`](crate::Acceptor::attach).
@@ -182,7 +183,7 @@ impl fmt::Debug for Outbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -247,5 +248,55 @@ mod tests {
         assert_eq!(outbox.pending(), 1);
         outbox.abandon();
         assert_eq!(outbox.pending(), 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Notify;
+    use loom::thread;
+
+    /// A backend that sleeps until it is woken.
+    struct Bell(Notify);
+
+    impl Wake for Bell {
+        fn wake(&self, _key: u64) {
+            self.0.notify();
+        }
+    }
+
+    /// Two threads send, signal and close while the session sleeps and has turns. Whatever the
+    /// order, the session sees all of it, and never sleeps for good before.
+    #[test]
+    fn model_nothing_left_for_a_session_is_lost() {
+        loom::model(|| {
+            let bell = Arc::new(Bell(Notify::new()));
+            let target: Arc<dyn Wake> = bell.clone();
+            let outbox = Arc::new(Outbox::new(100, Some((target, 0))));
+            let sending = {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || {
+                    outbox.push("ab".into()).unwrap();
+                    outbox.push("c".into()).unwrap();
+                })
+            };
+            let signalling = {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || assert!(outbox.signal(|signals| signals.wake = true)))
+            };
+            let (mut out, mut woken) = (Vec::new(), false);
+            // The session was made in a turn of its own, so it is awake at first.
+            while out.len() < 3 || !woken {
+                woken |= outbox.begin().wake;
+                outbox.drain_into(&mut out, 100);
+                if outbox.end(0, false) && (out.len() < 3 || !woken) {
+                    bell.0.wait();
+                }
+            }
+            assert_eq!(out, b"abc");
+            sending.join().unwrap();
+            signalling.join().unwrap();
+        });
     }
 }

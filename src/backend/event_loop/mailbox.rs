@@ -4,8 +4,9 @@ use crate::handler::Wake;
 use crate::net::Reactor;
 use crate::serve_error::ServeError;
 use crate::session::Session;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 /// One message to a loop.
 pub(super) enum Mail {
@@ -24,20 +25,14 @@ pub(super) enum Mail {
 pub(super) struct Mailbox {
     pub(super) reactor: Reactor,
     mail: (Sender<Mail>, Receiver<Mail>),
-    /// The loop waits, or is about to: it has looked for mail for the last time.
-    asleep: AtomicBool,
+    doze: Doze,
     /// How many connections the loop has, or will have when it has read its mail.
     pub(super) load: AtomicUsize,
 }
 
 impl Mailbox {
     pub(super) fn new(reactor: Reactor) -> Self {
-        Self {
-            reactor,
-            mail: unbounded(),
-            asleep: AtomicBool::new(false),
-            load: AtomicUsize::new(0),
-        }
+        Self { reactor, mail: unbounded(), doze: Doze::new(), load: AtomicUsize::new(0) }
     }
 
     /// Leaves a message, and wakes the loop if it sleeps. A loop that is awake looks at its mail
@@ -46,8 +41,7 @@ impl Mailbox {
     pub(super) fn post(&self, mail: Mail) {
         // The receiver lives as long as the sender.
         let _ = self.mail.0.send(mail);
-        // Full order with `fall_asleep`: either the loop sees the message, or we see it asleep.
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if self.doze.disturb() {
             self.reactor.ring();
         }
     }
@@ -63,21 +57,83 @@ impl Mailbox {
 
     /// The loop is about to wait. `false` if there is mail to be read first.
     pub(super) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        if self.mail.1.is_empty() {
-            return true;
-        }
-        self.wake_up();
-        false
+        self.doze.begin(|| self.mail.1.is_empty())
     }
 
     pub(super) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.doze.end();
+    }
+}
+
+/// Whether a loop waits, or is about to: it has looked for mail for the last time.
+struct Doze(AtomicBool);
+
+impl Doze {
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Something was left for the loop. Whether it is to be woken: once for each sleep.
+    fn disturb(&self) -> bool {
+        // In one order with `begin`: either the loop sees what was left, or we see it asleep.
+        self.0.swap(false, Ordering::SeqCst)
+    }
+
+    /// The loop is about to wait, unless there is something for it.
+    fn begin(&self, is_empty: impl FnOnce() -> bool) -> bool {
+        self.0.swap(true, Ordering::SeqCst);
+        if is_empty() {
+            return true;
+        }
+        self.end();
+        false
+    }
+
+    fn end(&self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 
 impl Wake for Mailbox {
     fn wake(&self, key: u64) {
         self.post(Mail::Wake(key));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::sync::Mutex;
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// Two threads post while the loop sleeps and reads. Whatever the order, it gets all the mail,
+    /// and never sleeps for good before.
+    #[test]
+    fn model_no_mail_is_slept_over() {
+        loom::model(|| {
+            let shared = Arc::new((Doze::new(), Mutex::new(0), Notify::new()));
+            let posting = [0, 1].map(|_| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (doze, mail, bell) = &*shared;
+                    *mail.lock().unwrap() += 1;
+                    if doze.disturb() {
+                        bell.notify();
+                    }
+                })
+            });
+            let (doze, mail, bell) = &*shared;
+            let mut read = 0;
+            while read < 2 {
+                if doze.begin(|| *mail.lock().unwrap() == 0) {
+                    bell.wait();
+                    doze.end();
+                }
+                read += std::mem::take(&mut *mail.lock().unwrap());
+            }
+            posting.into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }

@@ -315,14 +315,19 @@ impl Wake for Shared {
         }
         let key = Key::from_u64(key);
         let Some(slot) = self.slots.get(key) else { return };
-        let before = slot.change(key, |state| match state {
-            State::Idle => Some(State::Queued),
-            State::Running => Some(State::RunningAgain),
-            State::Queued | State::RunningAgain | State::Free => None,
-        });
-        if before == Some(State::Idle) {
+        if slot.change(key, woken) == Some(State::Idle) {
             self.enqueue(key);
         }
+    }
+}
+
+/// What becomes of a session that is woken: it goes into the queue, or is run once more.
+pub(super) fn woken(state: State) -> Option<State> {
+    match state {
+        State::Idle => Some(State::Queued),
+        State::Running => Some(State::RunningAgain),
+        // Written all the same: whoever takes it next does so after what was left for it.
+        other => Some(other),
     }
 }
 

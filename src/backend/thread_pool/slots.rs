@@ -12,8 +12,9 @@ use crate::backend::slots::{Key, MAX_GENERATION};
 use crate::backend::timers::TimerState;
 use crate::net::Registration;
 use crate::session::Session;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::OnceLock;
 
 /// What a slot is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +158,7 @@ fn state(word: u64) -> State {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -182,5 +183,95 @@ mod tests {
         let taken: Vec<u32> = (0..2 * CHUNK).map(|_| slots.take().unwrap().index).collect();
         assert!(taken.into_iter().eq(0..2 * CHUNK as u32));
         assert_eq!(slots.iter().count(), 2 * CHUNK);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::sync::Arc;
+
+    const KEY: Key = Key { index: 0, generation: 0 };
+
+    struct Pool {
+        slot: Slot,
+        /// What was left for the session, by those who wake it.
+        left: Mutex<u32>,
+        /// How many workers have the session.
+        held: Mutex<u32>,
+        seen: Mutex<u32>,
+        queue: Notify,
+    }
+
+    impl Pool {
+        /// What `Shared::wake` does.
+        fn wake(&self) {
+            *self.left.lock().unwrap() += 1;
+            if self.slot.change(KEY, super::super::shared::woken) == Some(State::Idle) {
+                self.queue.notify();
+            }
+        }
+
+        /// What a worker does with a session that it took.
+        fn run(&self) {
+            loop {
+                *self.held.lock().unwrap() += 1;
+                assert_eq!(*self.held.lock().unwrap(), 1, "two workers have one session");
+                *self.seen.lock().unwrap() += std::mem::take(&mut *self.left.lock().unwrap());
+                *self.held.lock().unwrap() -= 1;
+                let after = |state| super::super::worker::after_turn(state, State::Idle);
+                if self.slot.change(KEY, after) != Some(State::RunningAgain) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One thread wakes an idle session while an event has come for it. Whatever the order, never
+    /// do two have it at once, and all that was left for it is seen.
+    #[test]
+    fn model_a_session_is_run_by_one_and_misses_nothing() {
+        let mut model = loom::model::Builder::new();
+        // All orders with at most three preemptions: those with more are too many to wait for.
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let pool = Arc::new(Pool {
+                slot: Slot::new(),
+                left: Mutex::new(0),
+                held: Mutex::new(0),
+                seen: Mutex::new(0),
+                queue: Notify::new(),
+            });
+            pool.slot.set(KEY, State::Idle);
+            let waking = {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || pool.wake())
+            };
+            let event = {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    *pool.left.lock().unwrap() += 1;
+                    // What `Worker::serve` does. A session in the queue will look by itself.
+                    let claim = super::super::worker::claim;
+                    if pool.slot.change(KEY, claim) == Some(State::Idle) {
+                        pool.run();
+                    }
+                })
+            };
+            while *pool.seen.lock().unwrap() < 2 {
+                // A worker of the queue; it ends when all was seen, by whomever.
+                if pool.slot.change(KEY, |_| None) == Some(State::Queued) {
+                    pool.queue.wait();
+                    pool.slot.change(KEY, |_| Some(State::Running));
+                    pool.run();
+                } else {
+                    thread::yield_now();
+                }
+            }
+            waking.join().unwrap();
+            event.join().unwrap();
+        });
     }
 }

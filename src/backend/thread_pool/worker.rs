@@ -119,10 +119,7 @@ impl Worker<'_> {
     /// The turn is over. `false` if the session is to run once more.
     fn put_back(&self, slot: &Slot, key: Key, wants: &Wants) -> bool {
         let next = if wants.again { State::Queued } else { State::Idle };
-        let before = slot.change(key, |state| match state {
-            State::RunningAgain => Some(State::Running),
-            _ => Some(next),
-        });
+        let before = slot.change(key, |state| after_turn(state, next));
         if before == Some(State::Running) && next == State::Queued {
             self.shared.enqueue(key);
         }
@@ -132,10 +129,18 @@ impl Worker<'_> {
 
 /// Something has come for a slot: takes it, or has whoever has it run it once more. A state that
 /// stays the same is written all the same, so that whoever takes the slot next does so after it.
-fn claim(state: State) -> Option<State> {
+pub(super) fn claim(state: State) -> Option<State> {
     match state {
         State::Idle => Some(State::Running),
         State::Running => Some(State::RunningAgain),
         other => Some(other),
+    }
+}
+
+/// What becomes of a session after its turn: what it wants, unless something came meanwhile.
+pub(super) fn after_turn(state: State, next: State) -> Option<State> {
+    match state {
+        State::RunningAgain => Some(State::Running),
+        _ => Some(next),
     }
 }
