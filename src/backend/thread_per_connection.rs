@@ -1,9 +1,9 @@
 //! The classic: accept, and run a thread for the connection.
 
 use super::Backend;
-use super::threads::{STUCK, ThreadOptions, Threads};
+use super::threads::{STUCK, ThreadOptions, Threads, check_count};
 use crate::acceptor::Acceptor;
-use crate::serve_error::{ConfigError, ServeError};
+use crate::serve_error::ServeError;
 use crate::session::{Scratch, Session};
 use crossbeam_channel::bounded;
 use std::io;
@@ -25,11 +25,6 @@ use std::sync::Arc;
 pub struct ThreadPerConnection {
     threads: ThreadOptions,
 }
-
-/// More threads than this are refused. Each takes four memory maps, and where the system's
-/// `vm.max_map_count` (65,530) runs out in the middle of a thread's start, the whole process is
-/// aborted (rust-lang/rust issue 78497).
-const MAX_THREADS: usize = 8_192;
 
 /// Stacks are this large if nothing else is said. Their pages cost memory only once touched.
 const STACK_SIZE: usize = 1024 * 1024;
@@ -73,10 +68,7 @@ impl Default for ThreadPerConnection {
 
 impl Backend for ThreadPerConnection {
     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
-        let wanted = acceptor.max_connections();
-        if wanted > MAX_THREADS {
-            return Err(ConfigError::TooManyThreads { wanted, max: MAX_THREADS }.into());
-        }
+        check_count(acceptor.max_connections())?;
         let mut threads = Threads::new(self.threads.clone(), 0);
         while let Some(session) = acceptor.accept()? {
             threads.reap();

@@ -1,5 +1,6 @@
 //! Starting threads, and waiting for those that end.
 
+use crate::serve_error::ConfigError;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::HashMap;
 use std::fmt;
@@ -10,6 +11,30 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for threads that are stuck in a handler after a server has given up on them.
 pub(crate) const STUCK: Duration = Duration::from_millis(50);
+
+/// More threads than this are refused on any system.
+const MAX_THREADS: usize = 8_192;
+
+/// What a thread may take of the process's memory maps: its stack, the guard page of that, the
+/// alternative signal stack and its guard page, and as much again for what it does.
+const MAPS_PER_THREAD: usize = 8;
+
+/// Checks that a process can hold this many threads for sure. Where the memory maps run out in the
+/// middle of a thread's start, the whole process is aborted, which nothing can catch
+/// (rust-lang/rust issue 78497).
+pub(crate) fn check_count(wanted: usize) -> Result<(), ConfigError> {
+    let max =
+        max_map_count().map_or(MAX_THREADS, |maps| MAX_THREADS.min(maps.div_ceil(MAPS_PER_THREAD)));
+    if wanted > max {
+        return Err(ConfigError::TooManyThreads { wanted, max });
+    }
+    Ok(())
+}
+
+/// How many memory maps a process may have, where the system says so (Linux: proc(5)).
+fn max_map_count() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
+}
 
 /// How threads are started: their name, their stack, and what each runs first.
 #[derive(Clone)]
@@ -117,6 +142,22 @@ impl Threads {
             // Handlers' panics are caught long before; only a start hook can have panicked, and
             // the panic hook has said so.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_a_process_can_hold_are_refused() {
+        check_count(1).unwrap();
+        for wanted in [MAX_THREADS + 1, usize::MAX] {
+            let refused = check_count(wanted).unwrap_err();
+            assert!(
+                matches!(refused, ConfigError::TooManyThreads { wanted: w, .. } if w == wanted)
+            );
         }
     }
 }

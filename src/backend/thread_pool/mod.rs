@@ -5,7 +5,7 @@ mod slots;
 mod worker;
 
 use super::Backend;
-use super::threads::{STUCK, ThreadOptions, Threads};
+use super::threads::{STUCK, ThreadOptions, Threads, check_count};
 use crate::acceptor::Acceptor;
 use crate::net::Reactor;
 use crate::serve_error::{ConfigError, ServeError};
@@ -29,9 +29,6 @@ pub struct ThreadPool {
     portable: bool,
     threads: ThreadOptions,
 }
-
-/// As for a thread per connection, and for the same reason.
-const MAX_WORKERS: usize = 8_192;
 
 impl ThreadPool {
     /// A pool of this many workers, named `polyserve-pool-N`. Zero is refused when the server
@@ -98,13 +95,10 @@ impl Backend for ThreadPool {
 
 impl ThreadPool {
     fn check(&self) -> Result<(), ServeError> {
-        match self.workers {
-            0 => Err(ConfigError::NoWorkers.into()),
-            wanted if wanted > MAX_WORKERS => {
-                Err(ConfigError::TooManyThreads { wanted, max: MAX_WORKERS }.into())
-            }
-            _ => Ok(()),
+        if self.workers == 0 {
+            return Err(ConfigError::NoWorkers.into());
         }
+        Ok(check_count(self.workers)?)
     }
 
     fn start(&self, shared: &Arc<Shared>, threads: &mut Threads) -> Result<(), ServeError> {
