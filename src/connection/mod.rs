@@ -310,7 +310,7 @@ impl Connection {
         self.note_received(bytes.len(), around);
         let consumed = self.show(bytes, around);
         let rest = &bytes[consumed..];
-        if self.state == State::Open && !rest.is_empty() {
+        if (self.state == State::Open || self.is_taken()) && !rest.is_empty() {
             self.extras().input.append(rest);
         }
     }
@@ -456,7 +456,9 @@ impl Connection {
         self.flags.again = false;
         let extras = self.extras();
         extras.reason = Some(reason);
-        extras.input.free();
+        if extras.take.is_none() {
+            extras.input.free();
+        }
         extras.message_deadline = None;
         extras.timer = None;
         if let Some(outbox) = &extras.outbox {
@@ -675,7 +677,8 @@ impl Connection {
         match result {
             Ok(Ok(action)) => {
                 self.carry_out(requests, around);
-                Some(action)
+                // Whoever takes the socket decides what becomes of it.
+                Some(if self.is_taken() { Action::Continue } else { action })
             }
             Ok(Err(error)) => {
                 self.begin_close(CloseReason::Handler(error));
