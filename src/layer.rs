@@ -7,6 +7,53 @@ use crate::handler::BoxError;
 /// Plain connections have none and pay nothing. A server makes one for each connection by
 /// [`Builder::layer`](crate::Builder::layer). The handler is made, and `on_open` called, when the
 /// layer is ready. The calls of one layer never overlap.
+///
+/// ```
+/// use polyserve::{BoxError, Layer, Progress};
+///
+/// /// Turns every bit of the stream over. (No encryption, but the shape of one.)
+/// struct Invert;
+///
+/// impl Layer for Invert {
+///     fn read(
+///         &mut self,
+///         wire: &[u8],
+///         plain: &mut Vec<u8>,
+///         room: usize,
+///         _out: &mut Vec<u8>, // what is to be sent in answer: nothing here
+///     ) -> Result<Progress, BoxError> {
+///         let n = wire.len().min(room);
+///         plain.extend(wire[..n].iter().map(|byte| !byte));
+///         Ok(Progress::consumed(n)) // the rest is shown again
+///     }
+///
+///     fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, BoxError> {
+///         out.extend(plain.iter().map(|byte| !byte));
+///         Ok(plain.len())
+///     }
+///
+///     fn close(&mut self, _out: &mut Vec<u8>) {}
+///
+///     fn is_ready(&self) -> bool {
+///         true // there is no handshake
+///     }
+/// }
+/// # use polyserve::{Action, Client, Context, Handler, Input, Server};
+/// # struct Echo;
+/// # impl Handler for Echo {
+/// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+/// #         cx.send(input.take());
+/// #         Ok(Action::Continue)
+/// #     }
+/// # }
+/// # let server = Server::builder().layer(|| Invert).bind("127.0.0.1:0")?.spawn(|_| Echo)?;
+/// # let mut client = Client::connect(&server.local_addrs()[0])?;
+/// # client.send(b"hello")?;
+/// # let mut reply = [0; 5];
+/// # client.recv_exact(&mut reply)?;
+/// # assert_eq!(&reply, b"hello"); // inverted twice
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Layer: Send + 'static {
     /// Takes bytes from the `wire` (the socket) and appends at most `room` bytes of plaintext to
     /// `plain`. Whatever must be sent in answer is appended to `out`.

@@ -24,6 +24,45 @@ use std::fmt::Debug;
 /// place a backend of your own brings one), so a fourth is as good as they are. See
 /// [`Session`](crate::Session) and [`Acceptor`] for the two styles in which a backend can be
 /// written, and `examples/custom_backend.rs` for both of them.
+///
+/// The smallest of all serves one connection at a time, on the thread that serves:
+///
+/// ```
+/// use polyserve::{Acceptor, Backend, Scratch, ServeError};
+/// # use polyserve::{Action, BoxError, Client, Context, Handler, Input};
+/// # struct Echo;
+/// # impl Handler for Echo {
+/// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+/// #         cx.send(input.take());
+/// #         Ok(Action::Continue)
+/// #     }
+/// # }
+///
+/// #[derive(Debug)]
+/// struct OneAtATime;
+///
+/// impl Backend for OneAtATime {
+///     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
+///         let mut scratch = Scratch::new();
+///         while let Some(session) = acceptor.accept()? {
+///             session.run(&mut scratch);
+///         }
+///         Ok(())
+///     }
+///
+///     fn default_max_connections(&self) -> usize {
+///         1 // the others wait in the backlog
+///     }
+/// }
+/// # let server = polyserve::Server::builder().backend(OneAtATime).bind("127.0.0.1:0")?.spawn(|_| Echo)?;
+/// # for _ in 0..2 {
+/// #     let mut client = Client::connect(&server.local_addrs()[0])?;
+/// #     client.send(b"hello")?;
+/// #     client.shutdown_write()?;
+/// #     assert_eq!(client.recv_to_end(100)?, b"hello");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Backend: Debug + Send + 'static {
     /// Runs the server until [`Acceptor::accept`] has returned `None`, or [`Acceptor::turn`]
     /// `Finished`. No session may be left when it returns, but those whose handlers are stuck.

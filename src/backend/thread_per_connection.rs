@@ -21,6 +21,13 @@ use std::sync::Arc;
 /// answers `on_shutdown` with `Continue` all the same, can send but not receive from then on; on a
 /// Unix socket its peer's writes fail with `EPIPE`. A handler that wants to go on says so before,
 /// by [`Context::set_busy`](crate::Context::set_busy).
+///
+/// ```
+/// use polyserve::{Server, ThreadPerConnection};
+///
+/// let small_stacks = ThreadPerConnection::new().stack_size(256 * 1024);
+/// let a_thread_each = Server::builder().backend(small_stacks).max_connections(200);
+/// ```
 #[derive(Debug, Clone)]
 pub struct ThreadPerConnection {
     threads: ThreadOptions,
@@ -54,6 +61,7 @@ impl ThreadPerConnection {
     }
 
     /// Runs `hook` first on each new thread, with the thread's number.
+    /// It must not panic: the thread would be missing.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self

@@ -4,6 +4,34 @@
 ///
 /// Whatever is returned, the bytes that the callback sent are written first, together with those
 /// of the other callbacks of the same read.
+///
+/// ```
+/// use polyserve::{Action, BoxError, Context, Handler, Input};
+///
+/// /// Answers messages that begin with their length, as one byte, by that length in text.
+/// struct Lengths;
+///
+/// impl Handler for Lengths {
+///     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         while let Some(length) = input.first() {
+///             let whole = 1 + usize::from(*length);
+///             if input.take_n(whole).is_none() {
+///                 return Ok(Action::Want(whole)); // what is there stays in the input
+///             }
+///             cx.send(format!("{} ", whole - 1));
+///         }
+///         Ok(Action::Continue)
+///     }
+/// }
+/// # use polyserve::{Client, Server};
+/// # let server = Server::builder().bind("127.0.0.1:0")?.spawn(|_| Lengths)?;
+/// # let mut client = Client::connect(&server.local_addrs()[0])?;
+/// # client.send(b"\x03abc\x00\x02a")?;
+/// # assert_eq!(client.recv_until(b"0 ", 100)?, b"3 0 ");
+/// # client.send(b"b")?;
+/// # assert_eq!(client.recv_until(b" ", 100)?, b"2 ");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {

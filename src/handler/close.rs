@@ -6,6 +6,18 @@ use std::io;
 
 /// Why a connection ended. Every connection that was opened ends for exactly one reason, which
 /// `on_close`, the counters and the [`Observer`](crate::Observer) are told alike.
+///
+/// ```
+/// use polyserve::{CloseKind, CloseReason};
+///
+/// let reason = CloseReason::InputLimit { wanted: 2_000_000, limit: 1_048_576 };
+/// assert_eq!(reason.kind(), CloseKind::InputLimit);
+/// assert_eq!(
+///     reason.to_string(),
+///     "2000000 bytes were wanted at once, above the limit of 1048576"
+/// );
+/// assert!(!reason.is_timeout());
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {

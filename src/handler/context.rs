@@ -13,6 +13,46 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a handler can do and ask during a callback.
+///
+/// It is lent for the callback only. Whoever has to reach the connection later, or from elsewhere,
+/// keeps a [`Sender`].
+///
+/// ```
+/// use polyserve::{Action, BoxError, Context, Handler, Input};
+/// use std::io::Write;
+/// use std::time::Duration;
+///
+/// /// Greets, echoes, and says something whenever nothing was said for two seconds.
+/// struct Chatty;
+///
+/// impl Handler for Chatty {
+///     fn on_open(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         let peer = cx.peer().clone();
+///         writeln!(cx, "hello, {peer}")?; // as `send`, with formatting
+///         cx.set_timer(Duration::from_secs(2));
+///         Ok(Action::Continue)
+///     }
+///
+///     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         cx.send(input.take());
+///         cx.set_timer(Duration::from_secs(2)); // in place of the one before
+///         Ok(Action::Continue)
+///     }
+///
+///     fn on_timer(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         cx.send("still there?\n");
+///         cx.set_timer(Duration::from_secs(2));
+///         Ok(Action::Continue)
+///     }
+/// }
+/// # use polyserve::{Client, Server};
+/// # let server = Server::builder().bind("127.0.0.1:0")?.spawn(|_| Chatty)?;
+/// # let mut client = Client::connect(&server.local_addrs()[0])?;
+/// # assert!(client.recv_until(b"\n", 100)?.starts_with(b"hello, 127.0.0.1:"));
+/// # client.send(b"hi\n")?;
+/// # assert_eq!(client.recv_until(b"\n", 100)?, b"hi\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Context<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     /// Output of earlier callbacks that the system has not taken yet.
@@ -120,7 +160,8 @@ impl Context<'_> {
 
     /// Changes the idle time-out of this connection. Subscriptions, whose peers are silent by
     /// nature, exempt themselves with [`Limit::Unlimited`]. It replaces the first-byte time-out
-    /// as well, which is then not waited for any more.
+    /// as well, which is then not waited for any more. It holds until it is set again; zero ends
+    /// the connection as soon as it is idle.
     pub fn set_idle_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
         self.requests.idle_timeout = Some(timeout.into());
     }

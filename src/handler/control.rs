@@ -13,6 +13,31 @@ use std::time::Duration;
 /// [`Context::control`](crate::Context::control), and
 /// [`Server::control`](crate::Server::control) before the server runs. No call of it blocks; all
 /// may be repeated, and all do nothing once the server has ended.
+///
+/// ```
+/// use polyserve::{Action, BoxError, Context, Handler, Input, Server};
+/// use std::time::Duration;
+///
+/// /// A server that anybody may end.
+/// struct Ends;
+///
+/// impl Handler for Ends {
+///     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         if input.take() == b"end" {
+///             cx.control().begin_drain(Duration::ZERO, Duration::from_secs(5));
+///         }
+///         Ok(Action::Continue)
+///     }
+/// }
+/// # use polyserve::Client;
+/// # let server = Server::builder().bind("127.0.0.1:0")?.spawn(|_| Ends)?;
+/// # let mut client = Client::connect(&server.local_addrs()[0])?;
+/// # client.send(b"end")?;
+/// # client.recv_to_end(10)?;
+/// # drop(client);
+/// # server.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Control(pub(crate) Arc<dyn ControlTarget>);
 
@@ -68,7 +93,8 @@ impl Control {
         self.0.stats()
     }
 
-    /// The connections that are open now.
+    /// The connections that are live now, in no particular order: those that are open, and those
+    /// that linger.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.0.connections()
     }

@@ -23,7 +23,17 @@ impl fmt::Display for ConnectionId {
 
 /// Who is at the other end of a connection.
 ///
-/// The factory gets it, and [`Context::peer`](crate::Context::peer) lends it to every callback.
+/// The factory gets it, and [`Context::peer`](crate::Context::peer) lends it to every callback. It
+/// prints as its address, a Unix one with the process: `127.0.0.1:33486`, `unix:pid=4711`.
+///
+/// ```
+/// use polyserve::Peer;
+/// use std::net::SocketAddr;
+///
+/// let peer = Peer::new(SocketAddr::from(([127, 0, 0, 1], 33486)));
+/// assert!(peer.ip().is_some_and(|ip| ip.is_loopback()));
+/// assert_eq!(peer.to_string(), "127.0.0.1:33486");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Peer {
     addr: Addr,

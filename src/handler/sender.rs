@@ -13,6 +13,47 @@ use std::sync::Arc;
 ///
 /// No call of it blocks. What one thread sends arrives in that order, each message in one piece;
 /// what several threads send is interleaved message by message.
+///
+/// ```
+/// use polyserve::{Action, BoxError, Context, Handler, Input, Sender};
+/// use std::sync::{Arc, Mutex};
+///
+/// /// Passes what it receives on to everybody.
+/// struct Member {
+///     all: Arc<Mutex<Vec<Sender>>>,
+/// }
+///
+/// impl Handler for Member {
+///     fn on_open(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         self.all.lock().unwrap().push(cx.sender());
+///         Ok(Action::Continue)
+///     }
+///
+///     fn on_data(&mut self, input: &mut Input<'_>, _: &mut Context<'_>) -> Result<Action, BoxError> {
+///         let message: Arc<[u8]> = input.take().into(); // one copy for all
+///         // Whoever is gone is forgotten; whoever is too slow misses this message.
+///         self.all.lock().unwrap().retain(|member| match member.send(Arc::clone(&message)) {
+///             Ok(()) => true,
+///             Err(error) => error.is_full(),
+///         });
+///         Ok(Action::Continue)
+///     }
+/// }
+/// # use polyserve::{Client, Server};
+/// # let all = Arc::default();
+/// # let server = Server::builder()
+/// #     .bind("127.0.0.1:0")?
+/// #     .spawn(move |_| Member { all: Arc::clone(&all) })?;
+/// # let mut members = Vec::new();
+/// # for text in ["one\n", "two\n"] {
+/// #     let mut client = Client::connect(&server.local_addrs()[0])?;
+/// #     client.send(text.as_bytes())?;
+/// #     assert_eq!(client.recv_until(b"\n", 100)?, text.as_bytes());
+/// #     members.push(client);
+/// # }
+/// # assert_eq!(members[0].recv_until(b"\n", 100)?, b"two\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Sender {
     outbox: Arc<Outbox>,

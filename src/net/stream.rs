@@ -156,7 +156,38 @@ impl Stream {
 ///
 /// The socket is open and in blocking mode; read and write time-outs may be set. What the peer sent
 /// first is in [`unread`](Self::unread), then in the socket. What the handler sent and the system
-/// had not taken is in [`unsent`](Self::unsent): whoever goes on must write it first.
+/// had not taken is in [`unsent`](Self::unsent): whoever goes on must write it first. Turning it into
+/// a stream of the standard library drops both, so look at them before.
+///
+/// ```
+/// use polyserve::{Action, BoxError, Context, Handler, Input, Server};
+/// use std::io::Write;
+///
+/// /// Hands each connection to a thread of its own, once something has come.
+/// struct HandOver;
+///
+/// impl Handler for HandOver {
+///     fn on_data(&mut self, _: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+///         cx.into_stream(|taken| {
+///             std::thread::spawn(move || {
+///                 let first = [taken.unsent(), taken.unread()].concat();
+///                 let mut stream = taken.into_tcp();
+///                 let mut from = stream.try_clone()?;
+///                 stream.write_all(&first)?;
+///                 std::io::copy(&mut from, &mut stream)
+///             });
+///         });
+///         Ok(Action::Continue)
+///     }
+/// }
+/// # use polyserve::Client;
+/// # let server = Server::builder().bind("127.0.0.1:0")?.spawn(|_| HandOver)?;
+/// # let mut client = Client::connect(&server.local_addrs()[0])?;
+/// # client.send(b"hello")?;
+/// # client.shutdown_write()?;
+/// # assert_eq!(client.recv_to_end(10)?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TakenStream {
     socket: Socket,

@@ -18,7 +18,24 @@ use std::time::Duration;
 /// Is told what happens in a server. Every method does nothing by default.
 ///
 /// The methods are called on the server's own threads, between callbacks: they should be quick,
-/// and must not block. None of them is called for a single request or read.
+/// and must neither block nor panic. None of them is called for a single request or read.
+///
+/// ```
+/// use polyserve::observe::Closed;
+/// use polyserve::{Observer, Server};
+///
+/// /// Prints one line for each connection that has ended.
+/// struct Log;
+///
+/// impl Observer for Log {
+///     fn closed(&self, connection: &Closed<'_>) {
+///         let Closed { id, peer, reason, received, sent, age, .. } = connection;
+///         println!("{id} {peer}: {received} bytes in, {sent} out in {age:?}: {reason}");
+///     }
+/// }
+///
+/// let builder = Server::builder().observer(Log);
+/// ```
 #[allow(unused_variables)] // the arguments are named for the docs
 pub trait Observer: Send + Sync + 'static {
     /// A listener is open; its server is about to accept.

@@ -37,6 +37,33 @@ pub struct Builder {
 }
 
 /// A server that is ready to run: its listeners are open, and connections wait in their backlogs.
+///
+/// [`Server::builder`] begins one. The shorter way, without naming the `Server` itself, is
+/// [`Builder::serve`] or [`Builder::spawn`].
+///
+/// ```
+/// # use polyserve::{Action, BoxError, Context, Handler, Input};
+/// # struct Echo;
+/// # impl Handler for Echo {
+/// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+/// #         cx.send(input.take());
+/// #         Ok(Action::Continue)
+/// #     }
+/// # }
+/// use polyserve::{Server, ThreadPool};
+/// use std::time::Duration;
+///
+/// let server = Server::builder()
+///     .backend(ThreadPool::new(4))
+///     .max_connections(500)
+///     .idle_timeout(Duration::from_secs(20))
+///     .bind("127.0.0.1:0")?
+///     .build()?;
+/// println!("listening on {}", server.local_addrs()[0]);
+/// # server.control().stop();
+/// server.serve(|_peer| Echo)?; // until somebody drains or stops it
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a server does nothing until it serves"]
 pub struct Server {
     core: Arc<Core>,
@@ -104,7 +131,8 @@ impl Builder {
         self
     }
 
-    /// Sets [`Limits::max_connections`].
+    /// Sets [`Limits::max_connections`]. Zero is refused when the server is built, with
+    /// [`ConfigError::NoConnections`].
     pub fn max_connections(mut self, max: usize) -> Self {
         self.limits.max_connections = Some(max);
         self
@@ -116,13 +144,13 @@ impl Builder {
         self
     }
 
-    /// Sets [`Timeouts::idle`].
+    /// Sets [`Timeouts::idle`]: 60 s if not set. [`Limit::Unlimited`] turns it off.
     pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.timeouts.idle = timeout.into();
         self
     }
 
-    /// Sets [`Timeouts::first_byte`].
+    /// Sets [`Timeouts::first_byte`]: 10 s if not set. [`Limit::Unlimited`] turns it off.
     pub fn first_byte_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.timeouts.first_byte = timeout.into();
         self
@@ -134,7 +162,10 @@ impl Builder {
         self
     }
 
-    /// Puts a [`Layer`] between each connection's socket and its handler.
+    /// Puts a [`Layer`] between each connection's socket and its handler. Default: none.
+    ///
+    /// `make` is called once for each connection, on the thread that accepts. It must not panic:
+    /// that would be a panic of the accept loop, and end the server.
     pub fn layer<L: Layer>(mut self, make: impl Fn() -> L + Send + Sync + 'static) -> Self {
         self.layers = Some(Box::new(move || Box::new(make())));
         self

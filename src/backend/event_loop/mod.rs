@@ -21,6 +21,12 @@ use std::sync::Arc;
 ///
 /// The first loop runs on the thread that serves, and accepts; each new connection goes to the loop
 /// that has the fewest, and stays there.
+///
+/// ```
+/// use polyserve::{EventLoop, Server};
+///
+/// let one_loop = Server::builder().backend(EventLoop::new().loops(1));
+/// ```
 #[derive(Debug, Clone)]
 pub struct EventLoop {
     loops: Option<usize>,
@@ -58,7 +64,8 @@ impl EventLoop {
         self
     }
 
-    /// How large the stacks of those threads are, in bytes.
+    /// How large the stacks of those threads are, in bytes. Default: the standard library's, which
+    /// is 2 MiB, or what the environment's `RUST_MIN_STACK` says.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.threads.stack_size = Some(bytes);
         self
@@ -66,6 +73,7 @@ impl EventLoop {
 
     /// Runs `hook` first on each loop's thread, with the loop's number, for example to bind it to
     /// a core.
+    /// It must not panic: the thread would be missing.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self

@@ -23,6 +23,12 @@ use std::time::Instant;
 /// The thread that serves does not work: it keeps the clocks of the accept loop and of the drain,
 /// and takes what is left after a drain's deadline if all workers are held up. While all workers
 /// are held up, time-outs of connections come late.
+///
+/// ```
+/// use polyserve::{Server, ThreadPool};
+///
+/// let eight_workers = Server::builder().backend(ThreadPool::new(8));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ThreadPool {
     workers: usize,
@@ -54,13 +60,15 @@ impl ThreadPool {
         self
     }
 
-    /// How large each worker's stack is, in bytes.
+    /// How large each worker's stack is, in bytes. Default: the standard library's, which
+    /// is 2 MiB, or what the environment's `RUST_MIN_STACK` says.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.threads.stack_size = Some(bytes);
         self
     }
 
     /// Runs `hook` first on each worker, with its number.
+    /// It must not panic: the thread would be missing.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self
