@@ -1,8 +1,9 @@
 //! The command line that all server examples share.
 
-use polyserve::net::SocketOptions;
+use polyserve::net::{BindErrorKind, SocketOptions};
 use polyserve::{
-    Builder, Handler, Limit, Observer, Peer, Server, StderrObserver, Strategy, signals,
+    BindError, Builder, Handler, Limit, Observer, Peer, ServeError, Server, StderrObserver,
+    Strategy, signals,
 };
 use polyserve::{DrainReport, net::Stale};
 use std::error::Error;
@@ -57,7 +58,10 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
-            ExitCode::FAILURE
+            match is_usage(&*error) {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -197,6 +201,14 @@ fn help(about: &str, default_listen: &str) -> String {
            --help                    this text\n\n\
          SIGINT or SIGTERM drains the server; a second one stops it.\n"
     )
+}
+
+/// Whether an error is about what was asked for, rather than about the state of the system.
+fn is_usage(error: &(dyn Error + 'static)) -> bool {
+    let no_address = error
+        .downcast_ref::<BindError>()
+        .is_some_and(|error| matches!(error.kind(), BindErrorKind::InvalidAddress(_)));
+    no_address || matches!(error.downcast_ref(), Some(ServeError::Config(_)))
 }
 
 /// An error and what lies beneath it, on one line.
