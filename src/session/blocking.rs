@@ -23,7 +23,7 @@ use crate::handler::{CloseReason, Wake};
 use crate::net::{Interest, SharedStream, WakeFd, wait_any};
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,8 @@ impl BlockingHandle {
             self.cut.store(true, Ordering::SeqCst);
             self.socket.shutdown(Shutdown::Read);
         }
+        // Pairs with the fence of `Driver::bell_is_in_time`.
+        fence(Ordering::SeqCst);
         if let Some(bell) = self.bell() {
             bell.ring();
         }
@@ -200,6 +202,8 @@ impl Driver {
             if !self.announce_parked(seen) {
                 return Ready::NONE;
             }
+        } else if !self.bell_is_in_time(seen) {
+            return Ready::NONE;
         }
         let woken = self.watch(wants);
         self.handle.parked.store(false, Ordering::SeqCst);
@@ -208,6 +212,15 @@ impl Driver {
             Ok(false) => Ready::NONE,
             Err(error) => self.fail(error),
         }
+    }
+
+    /// Whether the phase is still the one `seen`. If not, it may have been announced before there
+    /// was a bell to ring, so we must look at it first.
+    fn bell_is_in_time(&self, seen: Phase) -> bool {
+        // Between the making of the bell and the look at the phase; who drains has it the other
+        // way round.
+        fence(Ordering::SeqCst);
+        self.phase() == seen
     }
 
     /// Watches the socket, if anything is wanted of it, and the bell, with poll(2).
@@ -224,5 +237,41 @@ impl Driver {
     fn fail(&mut self, error: io::Error) -> Ready {
         self.session.conn.fail(CloseReason::Io(error));
         Ready::NONE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::handler::{Action, BoxError, Context, Handler};
+    use crate::{Input, Server, ThreadPerConnection};
+    use std::io::Read;
+    use std::time::Duration;
+
+    /// Asks for the bell only after it was rung.
+    struct Stops;
+
+    impl Handler for Stops {
+        fn on_open(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+            cx.control().stop();
+            cx.sender();
+            Ok(Action::Continue)
+        }
+
+        fn on_data(&mut self, _: &mut Input<'_>, _: &mut Context<'_>) -> Result<Action, BoxError> {
+            Ok(Action::Continue)
+        }
+    }
+
+    #[test]
+    fn a_stop_reaches_the_thread_that_called_for_it() {
+        let server = Server::builder().backend(ThreadPerConnection::new());
+        let handle = server.bind("127.0.0.1:0").unwrap().spawn(|_peer| Stops).unwrap();
+        let addr = handle.local_addrs()[0].as_tcp().unwrap();
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let end = client.read(&mut [0]);
+        assert!(!matches!(&end, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock), "no end");
+        let report = handle.drain(Duration::ZERO, Duration::from_secs(10));
+        assert_eq!((report.killed, report.stuck), (1, 0));
     }
 }
