@@ -198,3 +198,34 @@ impl ControlTarget for Core {
         self.live.list()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::CloseKind;
+    use crate::net::Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[test]
+    fn each_connection_counts_once_in_a_report() {
+        let core = Core::new(Limits::default(), Timeouts::default(), None, None);
+        core.begin_drain(Duration::ZERO, Duration::ZERO);
+        let ends = [
+            (CloseKind::Killed, true),
+            (CloseKind::Shutdown, true),
+            (CloseKind::Shutdown, false),
+            (CloseKind::PeerClosed, true),
+            (CloseKind::Closed, false),
+            (CloseKind::Reset, true),
+        ];
+        for (kind, finishing) in ends {
+            assert!(core.live.reserve(1));
+            let peer = Addr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+            let (key, _) = core.live.insert(peer, Instant::now());
+            core.live.count_closed(kind, finishing);
+            core.live.release(key);
+        }
+        let report = core.report(Instant::now());
+        assert_eq!((report.killed, report.closed, report.finished), (1, 1, 4));
+    }
+}

@@ -103,7 +103,8 @@ impl Live {
     pub(crate) fn count_closed(&self, kind: CloseKind, finished: bool) {
         let counters = &mut self.lock().counters;
         counters.closed[kind as usize] += 1;
-        counters.finished += u64::from(finished);
+        // One that was at work when it was killed, say, has not finished.
+        counters.finished += u64::from(finished && kind == CloseKind::Shutdown);
     }
 
     pub(crate) fn count_refused(&self) {
