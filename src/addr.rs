@@ -26,7 +26,7 @@ pub enum UnixName {
     /// A path in the file system.
     Path(PathBuf),
     /// A name in Linux' abstract namespace, without its leading zero byte.
-    Abstract(Vec<u8>),
+    Abstract(Box<[u8]>),
 }
 
 impl Addr {

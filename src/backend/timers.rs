@@ -3,7 +3,9 @@
 use super::slots::Key;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 /// A heap of wake-ups.
 ///
@@ -12,12 +14,33 @@ use std::time::Instant;
 /// that comes nearer sets another wake-up.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+    heap: BinaryHeap<Reverse<(Moment, u64)>>,
 }
 
 /// For when a session's wake-up is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TimerState(Option<Instant>);
+pub(crate) struct TimerState(Option<Moment>);
+
+/// An instant in half the space, since there are two for each idle connection. Those before the
+/// first ever asked for count as that one: they are due anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(NonZeroU64);
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Moment {
+    fn of(at: Instant) -> Self {
+        let nanos = at.saturating_duration_since(*EPOCH).as_nanos();
+        // 2^64 nanoseconds are 584 years.
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    fn instant(self) -> Instant {
+        // It is within the range of the clock, since it was made from an instant.
+        *EPOCH + Duration::from_nanos(self.0.get() - 1)
+    }
+}
 
 impl Timers {
     /// Sees to it that the session under `key` is asked at its deadline at the latest. Returns
@@ -28,10 +51,10 @@ impl Timers {
         state: &mut TimerState,
         deadline: Option<Instant>,
     ) -> bool {
-        let Some(deadline) = deadline.filter(|deadline| state.is_later_than(*deadline)) else {
+        let Some(deadline) = deadline.map(Moment::of).filter(|at| state.is_later(*at)) else {
             return false;
         };
-        let nearest = self.next().is_none_or(|next| deadline < next);
+        let nearest = self.heap.peek().is_none_or(|Reverse((next, _))| deadline < *next);
         state.0 = Some(deadline);
         self.heap.push(Reverse((deadline, key.to_u64())));
         nearest
@@ -39,12 +62,12 @@ impl Timers {
 
     /// When the nearest wake-up is.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| at.instant())
     }
 
     /// Takes one wake-up that is due. It counts if [`TimerState::fires`] says so.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Key, Instant)> {
-        if self.next()? > now {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Key, Moment)> {
+        if self.heap.peek()?.0.0 > Moment::of(now) {
             return None;
         }
         let Reverse((at, key)) = self.heap.pop()?;
@@ -55,18 +78,22 @@ impl Timers {
 impl TimerState {
     /// Whether no wake-up is set up to this instant.
     pub(crate) fn is_later_than(self, deadline: Instant) -> bool {
+        self.is_later(Moment::of(deadline))
+    }
+
+    fn is_later(self, deadline: Moment) -> bool {
         self.0.is_none_or(|set| deadline < set)
     }
 
     /// Takes a wake-up that is due for used up.
     pub(crate) fn forget_due(&mut self, now: Instant) {
-        if self.0.is_some_and(|at| at <= now) {
+        if self.0.is_some_and(|at| at <= Moment::of(now)) {
             self.0 = None;
         }
     }
 
     /// Whether the wake-up that was set for `at` is the current one; it is used up then.
-    pub(crate) fn fires(&mut self, at: Instant) -> bool {
+    pub(crate) fn fires(&mut self, at: Moment) -> bool {
         let current = self.0 == Some(at);
         if current {
             self.0 = None;

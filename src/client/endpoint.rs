@@ -81,7 +81,7 @@ fn unix(name: &str) -> Result<Place, &'static str> {
     }
     let name = match name.strip_prefix('@') {
         Some("") => return Err("the abstract name is empty"),
-        Some(name) => UnixName::Abstract(name.into()),
+        Some(name) => UnixName::Abstract(name.as_bytes().into()),
         None if name.is_empty() => return Err("the path is missing"),
         None => UnixName::Path(PathBuf::from(name)),
     };

@@ -80,14 +80,22 @@ struct Flags {
     throttled: bool,
     /// The output has reached the low mark: `on_writable` is due when it is below.
     filled: bool,
-    /// `on_shutdown` was called.
-    told: bool,
-    /// Something was to be done since `on_shutdown`: close when that is over.
-    finishing: bool,
+    drain: Drain,
     /// The handler is gone, and everybody was told why.
     released: bool,
     /// The end is to be a reset.
     reset: bool,
+}
+
+/// What a drain has done to a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Drain {
+    #[default]
+    Untold,
+    /// `on_shutdown` was called.
+    Told,
+    /// And something was to be done since: close when that is over.
+    Finishing,
 }
 
 /// What only some connections have, and only for some time.
@@ -188,7 +196,7 @@ impl Connection {
 
     /// Whether a drain found something to be done, and it was done.
     pub(crate) fn finished_in_drain(&self) -> bool {
-        self.flags.told && self.flags.finishing
+        self.flags.drain == Drain::Finishing
     }
 
     pub(crate) fn saw_eof(&self) -> bool {
@@ -250,7 +258,8 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.state == State::Open && self.extras.is_none() && {
             let f = &self.flags;
-            !(f.busy || f.paused || f.again || f.eof || f.throttled || f.filled || f.told)
+            !(f.busy || f.paused || f.again || f.eof || f.throttled || f.filled)
+                && f.drain == Drain::Untold
         }
     }
 
@@ -373,10 +382,10 @@ impl Connection {
 
     /// The server drains, and all that had arrived before was shown.
     pub(crate) fn shutdown(&mut self, around: &mut Around<'_>) {
-        if self.flags.told || self.state != State::Open {
+        if self.was_told() || self.state != State::Open {
             return;
         }
-        self.flags.told = true;
+        self.flags.drain = Drain::Told;
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
         match action {
             Some(Action::Pause) => self.pause(around.now),
@@ -386,7 +395,7 @@ impl Connection {
 
     /// Whether `on_shutdown` has been called.
     pub(crate) fn was_told(&self) -> bool {
-        self.flags.told
+        self.flags.drain != Drain::Untold
     }
 
     /// `n` bytes of output were taken by the system.
@@ -441,9 +450,16 @@ impl Connection {
         }
         if self.is_busy() {
             self.idle_since = now;
-            self.flags.finishing |= self.flags.told;
-        } else if self.flags.finishing {
+            self.note_work();
+        } else if self.finished_in_drain() {
             self.begin_close(CloseReason::Shutdown);
+        }
+    }
+
+    /// There is something to do: a drain that was told waits for it.
+    fn note_work(&mut self) {
+        if self.was_told() {
+            self.flags.drain = Drain::Finishing;
         }
     }
 
@@ -572,7 +588,7 @@ impl Connection {
     fn note_received(&mut self, n: usize, around: &Around<'_>) {
         self.received += n as u64;
         self.flags.any_data = true;
-        self.flags.finishing |= self.flags.told;
+        self.note_work();
         self.idle_since = around.env.tick(around.now);
     }
 

@@ -279,7 +279,7 @@ impl TryFrom<Addr> for BindAddr {
             Addr::Tcp(addr) => Ok(addr.into()),
             Addr::Unix(UnixName::Path(path)) => Ok(path.into()),
             Addr::Unix(UnixName::Abstract(name)) if !name.is_empty() => {
-                Ok(Self(Target::Abstract(name)))
+                Ok(Self(Target::Abstract(name.into_vec())))
             }
             Addr::Unix(_) => Err(ParseBindAddrError::new(addr, A_PATH)),
         }

@@ -18,11 +18,11 @@ impl Addr {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn abstract_name(addr: &socket2::SockAddr) -> Option<Vec<u8>> {
-    addr.as_abstract_namespace().map(<[u8]>::to_vec)
+fn abstract_name(addr: &socket2::SockAddr) -> Option<Box<[u8]>> {
+    addr.as_abstract_namespace().map(Into::into)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn abstract_name(_addr: &socket2::SockAddr) -> Option<Vec<u8>> {
+fn abstract_name(_addr: &socket2::SockAddr) -> Option<Box<[u8]>> {
     None
 }

@@ -15,18 +15,16 @@ use std::time::Duration;
 ///
 /// [`recv_blocking`]: Stream::recv_blocking
 #[derive(Debug)]
-pub(crate) struct Stream {
-    socket: Holder,
-    /// The end of the stream is of our own making: reads tell `WouldBlock` in its place.
-    end_is_ours: bool,
-}
-
-/// Most sockets have one owner. A thread that blocks in a read shares its socket, so that a drain
-/// can shut it down from outside.
-#[derive(Debug)]
-enum Holder {
+pub(crate) enum Stream {
+    /// Most sockets have one owner.
     Own(Socket),
-    Shared(Arc<Socket>),
+    /// A thread that blocks in a read shares its socket, so that a drain can shut it down from
+    /// outside.
+    Shared {
+        socket: Arc<Socket>,
+        /// The end of the stream is of our own making: reads tell `WouldBlock` in its place.
+        end_is_ours: bool,
+    },
 }
 
 /// What another thread holds of a stream, to cut it short. It keeps the descriptor open.
@@ -43,25 +41,24 @@ impl SharedStream {
 
 impl Stream {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket: Holder::Own(socket), end_is_ours: false }
+        Self::Own(socket)
     }
 
     pub(crate) fn socket(&self) -> &Socket {
-        match &self.socket {
-            Holder::Own(socket) => socket,
-            Holder::Shared(socket) => socket,
+        match self {
+            Self::Own(socket) => socket,
+            Self::Shared { socket, .. } => socket,
         }
     }
 
     /// Splits off a handle that keeps the descriptor open as long as it lives.
     pub(crate) fn into_shared(self) -> (Self, SharedStream) {
-        let socket = match self.socket {
-            Holder::Own(socket) => Arc::new(socket),
-            Holder::Shared(socket) => socket,
+        let (socket, end_is_ours) = match self {
+            Self::Own(socket) => (Arc::new(socket), false),
+            Self::Shared { socket, end_is_ours } => (socket, end_is_ours),
         };
-        let end_is_ours = self.end_is_ours;
         let shared = SharedStream(Arc::clone(&socket));
-        (Self { socket: Holder::Shared(socket), end_is_ours }, shared)
+        (Self::Shared { socket, end_is_ours }, shared)
     }
 
     /// Reads what is there. Zero is the end of the stream.
@@ -88,17 +85,19 @@ impl Stream {
 
     /// The socket was shut down for reading by us: its end is not the peer's.
     pub(crate) fn ignore_end(&mut self) {
-        self.end_is_ours = true;
+        if let Self::Shared { end_is_ours, .. } = self {
+            *end_is_ours = true;
+        }
     }
 
     /// Whether the end of the stream can be told from our own shutdown.
     pub(crate) fn sees_end(&self) -> bool {
-        !self.end_is_ours
+        !matches!(self, Self::Shared { end_is_ours: true, .. })
     }
 
     fn judge_end(&self, result: io::Result<usize>) -> io::Result<usize> {
         match result {
-            Ok(0) if self.end_is_ours => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(0) if !self.sees_end() => Err(io::ErrorKind::WouldBlock.into()),
             other => other,
         }
     }
@@ -144,9 +143,9 @@ impl Stream {
 
     /// Takes the socket out, if nobody else holds it.
     pub(crate) fn into_socket(self) -> io::Result<Socket> {
-        match self.socket {
-            Holder::Own(socket) => Ok(socket),
-            Holder::Shared(shared) => Arc::try_unwrap(shared).or_else(|s| s.try_clone()),
+        match self {
+            Self::Own(socket) => Ok(socket),
+            Self::Shared { socket, .. } => Arc::try_unwrap(socket).or_else(|s| s.try_clone()),
         }
     }
 }

@@ -103,7 +103,7 @@ fn share(session: &mut Session) -> Arc<BlockingHandle> {
     session.stream = Some(stream);
     let handle = Arc::new(BlockingHandle::new(socket));
     let identity = &session.identity;
-    identity.core.live.set_reach(identity.live, Reach::Thread(Arc::clone(&handle)));
+    identity.core.live.set_reach(identity.live, Reach::Thread(Some(Arc::clone(&handle))));
     handle
 }
 

@@ -129,9 +129,9 @@ impl Core {
         if let Some(phase) = step.enter {
             self.env.set_phase(phase);
             self.live.wake_all(|reach| match reach {
-                Reach::Nobody => (),
                 Reach::Wake(wake, key) => wake.wake(*key),
-                Reach::Thread(handle) => handle.interrupt(phase >= Phase::Stopped),
+                Reach::Thread(None) => (),
+                Reach::Thread(Some(handle)) => handle.interrupt(phase >= Phase::Stopped),
             });
             self.wake_acceptor();
         }

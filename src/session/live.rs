@@ -5,13 +5,20 @@ use crate::addr::Addr;
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
 use crate::observe::{Counters, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// All live connections of a server. A connection is live from before its accept until its socket
 /// is closed, so their number is exact.
-#[derive(Default)]
 pub(crate) struct Live {
     table: Mutex<Table>,
+    /// What entries count their age from.
+    epoch: Instant,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { table: Mutex::default(), epoch: Instant::now() }
+    }
 }
 
 #[derive(Default)]
@@ -26,22 +33,27 @@ struct Table {
     counters: Counters,
 }
 
+/// One connection. There is one for each, however idle, so it is kept small.
 struct Entry {
     id: ConnectionId,
     peer: Addr,
-    since: Instant,
+    /// Nanoseconds since the epoch.
+    since: u64,
     reach: Reach,
 }
 
 /// How to have a session look again.
 #[derive(Clone)]
 pub(crate) enum Reach {
-    /// Nobody runs it yet: it will look when it begins.
-    Nobody,
     /// A backend that waits for it.
     Wake(Arc<dyn Wake>, u64),
-    /// A thread that may block in its read.
-    Thread(Arc<BlockingHandle>),
+    /// A thread that may block in its read; or nobody, and then it will look when it begins. (As a
+    /// variant of its own, nobody would cost eight bytes a connection.)
+    Thread(Option<Arc<BlockingHandle>>),
+}
+
+impl Reach {
+    pub(crate) const NOBODY: Reach = Reach::Thread(None);
 }
 
 /// Where a connection is in the table.
@@ -70,7 +82,9 @@ impl Live {
         table.last_id += 1;
         table.counters.accepted += 1;
         let id = ConnectionId(table.last_id);
-        let entry = Some(Entry { id, peer, since, reach: Reach::Nobody });
+        let since = since.saturating_duration_since(self.epoch).as_nanos();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let entry = Some(Entry { id, peer, since, reach: Reach::NOBODY });
         let key = match table.free.pop() {
             Some(key) => key,
             None => {
@@ -85,18 +99,24 @@ impl Live {
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
         let before = match &mut self.lock().entries[key.0 as usize] {
             Some(entry) => std::mem::replace(&mut entry.reach, reach),
-            None => Reach::Nobody,
+            None => Reach::NOBODY,
         };
         drop(before); // may close a descriptor: not under the lock
     }
 
     pub(crate) fn reach(&self, key: LiveKey) -> Reach {
         let table = self.lock();
-        table.entries[key.0 as usize].as_ref().map_or(Reach::Nobody, |entry| entry.reach.clone())
+        table.entries[key.0 as usize].as_ref().map_or(Reach::NOBODY, |entry| entry.reach.clone())
     }
 
-    pub(crate) fn since(&self, key: LiveKey) -> Option<Instant> {
-        self.lock().entries[key.0 as usize].as_ref().map(|entry| entry.since)
+    /// How long a connection has been there.
+    pub(crate) fn age(&self, key: LiveKey) -> Duration {
+        let table = self.lock();
+        table.entries[key.0 as usize].as_ref().map_or(Duration::ZERO, |entry| self.age_of(entry))
+    }
+
+    fn age_of(&self, entry: &Entry) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_nanos(entry.since))
     }
 
     /// Counts a connection as ended.
@@ -142,7 +162,7 @@ impl Live {
         let info = |entry: &Entry| ConnectionInfo {
             id: entry.id,
             peer: entry.peer.clone(),
-            age: entry.since.elapsed(),
+            age: self.age_of(entry),
         };
         table.entries.iter().flatten().map(info).collect()
     }
@@ -163,5 +183,15 @@ impl Live {
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("snapshot", &self.snapshot()).finish()
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Option<Entry>>() <= 72, "{}", size_of::<Option<Entry>>());
     }
 }

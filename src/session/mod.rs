@@ -155,7 +155,7 @@ impl Drop for Session {
         }
         let taken = self.conn.is_taken();
         let stream = self.stream.take();
-        core.live.set_reach(*live, Reach::Nobody);
+        core.live.set_reach(*live, Reach::NOBODY);
         if !taken {
             // The descriptor is free before its place is.
             drop(stream);
@@ -203,7 +203,7 @@ impl Identity {
         }
         let core = &self.core;
         if core.observer.is_some() {
-            let age = core.live.since(self.live).map(|since| since.elapsed()).unwrap_or_default();
+            let age = core.live.age(self.live);
             let closed = Closed {
                 id: self.id,
                 peer: &self.peer,
@@ -252,9 +252,9 @@ impl Facts for SessionHost<'_> {
 
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
         match self.identity.core.live.reach(self.identity.live) {
-            Reach::Nobody => None,
             Reach::Wake(wake, key) => Some((wake, key)),
             Reach::Thread(handle) => {
+                let handle = handle?;
                 handle.prepare_bell();
                 Some((handle, 0))
             }
@@ -275,5 +275,18 @@ impl Host for SessionHost<'_> {
 
     fn closed(&self, conn: &Connection, reason: &CloseReason) {
         self.identity.closed(conn, reason);
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// There is one of each for every idle connection.
+    #[test]
+    fn an_idle_session_is_small() {
+        let sizes = [size_of::<Connection>(), size_of::<Stream>(), size_of::<Identity>()];
+        assert!(sizes[0] <= 56 && sizes[1] <= 16 && sizes[2] <= 64, "{sizes:?}");
+        assert!(size_of::<Session>() <= 136, "{}", size_of::<Session>());
     }
 }

@@ -242,3 +242,14 @@ fn emptiest(mailboxes: &[Arc<Mailbox>]) -> usize {
     let load = |number: &usize| mailboxes[*number].load.load(Ordering::Relaxed);
     (0..mailboxes.len()).rev().min_by_key(load).unwrap_or(0)
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// There is one for every idle connection.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Option<Entry>>() <= 176, "{}", size_of::<Option<Entry>>());
+    }
+}

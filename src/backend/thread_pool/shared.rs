@@ -4,7 +4,7 @@ use super::slots::{Entry, SharedSlots, State};
 use crate::acceptor::{AcceptTurn, Acceptor};
 use crate::backend::listeners::Listeners;
 use crate::backend::slots::Key;
-use crate::backend::timers::{TimerState, Timers};
+use crate::backend::timers::{Moment, TimerState, Timers};
 use crate::connection::Ready;
 use crate::handler::Wake;
 use crate::net::{
@@ -276,7 +276,7 @@ impl Shared {
     }
 
     /// Takes one wake-up that is due.
-    pub(super) fn due(&self, now: Instant) -> Option<(Key, Instant)> {
+    pub(super) fn due(&self, now: Instant) -> Option<(Key, Moment)> {
         if self.micros(now) < self.nearest.load(Ordering::SeqCst) {
             return None;
         }

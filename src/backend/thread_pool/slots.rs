@@ -184,6 +184,13 @@ mod tests {
         assert!(taken.into_iter().eq(0..2 * CHUNK as u32));
         assert_eq!(slots.iter().count(), 2 * CHUNK);
     }
+
+    /// There is one for every idle connection.
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_slot_is_small() {
+        assert!(size_of::<Slot>() <= 184, "{}", size_of::<Slot>());
+    }
 }
 
 #[cfg(all(test, loom))]
