@@ -1,0 +1,167 @@
+//! A request that is answered from what came allocates nothing, on any backend.
+//!
+//! The allocator of this program counts what the server's own threads allocate (and give back, and
+//! resize), and those alone: the hook that runs first on each marks them. Whatever a test harness
+//! or a client does meanwhile is not seen.
+#![allow(
+    unsafe_code,
+    reason = "only an allocator can count allocations, and it is unsafe to be one"
+)]
+
+use polyserve::{
+    Action, Backend, BoxError, Context, EventLoop, Handler, Input, Server, ThreadPerConnection,
+    ThreadPool,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+/// How often the threads of one server have asked the allocator for anything.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+thread_local! {
+    /// The counter of the server that this thread belongs to.
+    static MINE: Cell<Option<&'static Counter>> = const { Cell::new(None) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count() {
+    // A thread whose locals are gone is past its work for a server.
+    if let Ok(Some(counter)) = MINE.try_with(Cell::get) {
+        counter.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+// SAFETY: the system's allocator does all of the work, with the arguments as they came. Counting
+// allocates nothing: the thread-local is a constant without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count();
+        // SAFETY: as above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+/// Echoes. A message that begins with `MEET` is answered when two threads have one in hand, so
+/// that both are known to have worked; one that begins with `KEEP` allocates.
+struct Echo(Arc<Barrier>);
+
+const MEET: u8 = b'M';
+const KEEP: u8 = b'K';
+const PLAIN: u8 = b'p';
+
+impl Handler for Echo {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        match input.first() {
+            Some(&MEET) => drop(self.0.wait()),
+            Some(&KEEP) => drop(std::hint::black_box(input.to_vec())),
+            _ => (),
+        }
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }
+}
+
+/// What is asked of each backend: it gets the hook for its threads, and how many of its threads are
+/// to be warmed up by a meeting.
+fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Send + Sync>) -> B) {
+    let counter: &'static Counter = Box::leak(Box::default());
+    let backend = backend(Box::new(|_| MINE.set(Some(counter))));
+    let barrier = Arc::new(Barrier::new(meeting.max(1)));
+    let server = Server::builder().backend(backend).bind("127.0.0.1:0").unwrap();
+    let server = server.spawn(move |_| Echo(Arc::clone(&barrier))).unwrap();
+    let addr = server.local_addrs()[0].as_tcp().unwrap();
+    let mut clients: Vec<TcpStream> = (0..meeting.max(2)).map(|_| connect(addr)).collect();
+
+    // Everything that grows, has grown.
+    for size in [MAX, 64] {
+        for first in [PLAIN, MEET, PLAIN] {
+            if first == PLAIN || meeting > 0 {
+                exchange_all(&mut clients, first, size);
+            }
+        }
+    }
+    let allocated = |clients: &mut [TcpStream], first, size, rounds| {
+        let before = counter.0.load(Ordering::SeqCst);
+        (0..rounds).for_each(|_| exchange_all(clients, first, size));
+        counter.0.load(Ordering::SeqCst) - before
+    };
+    assert!(counter.0.load(Ordering::SeqCst) > 0, "the server's threads are not counted");
+    let rounds = 500;
+    assert_eq!(allocated(&mut clients, PLAIN, 64, rounds), 0, "64 bytes");
+    assert_eq!(allocated(&mut clients, PLAIN, MAX, rounds), 0, "{MAX} bytes");
+    // The count would have noticed: here are an allocation and its end for each.
+    let expected = 2 * rounds * clients.len();
+    assert_eq!(allocated(&mut clients, KEEP, 64, rounds), expected);
+}
+
+/// What one read of the server takes for sure.
+const MAX: usize = 4096;
+
+/// One message on each connection, all under way at the same time.
+fn exchange_all(clients: &mut [TcpStream], first: u8, size: usize) {
+    let mut message = [b'x'; MAX];
+    let mut reply = [0; MAX];
+    message[0] = first;
+    for client in &mut *clients {
+        client.write_all(&message[..size]).unwrap();
+    }
+    for client in clients {
+        client.read_exact(&mut reply[..size]).expect("the echo comes within the time-out");
+        assert!(message[..size] == reply[..size], "these are not the bytes that were sent");
+    }
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.set_nodelay(true).unwrap();
+    client
+}
+
+#[test]
+fn an_echo_on_an_event_loop_allocates_nothing() {
+    check(0, |hook| EventLoop::new().loops(2).on_thread_start(hook));
+}
+
+#[test]
+fn an_echo_on_a_portable_event_loop_allocates_nothing() {
+    check(0, |hook| EventLoop::new().loops(2).portable(true).on_thread_start(hook));
+}
+
+#[test]
+fn an_echo_on_a_thread_of_its_own_allocates_nothing() {
+    check(0, |hook| ThreadPerConnection::new().on_thread_start(hook));
+}
+
+#[test]
+fn an_echo_on_a_pool_allocates_nothing() {
+    check(2, |hook| ThreadPool::new(2).on_thread_start(hook));
+}
