@@ -140,3 +140,27 @@ impl std::fmt::Debug for Progress {
             .finish()
     }
 }
+
+impl Layer for Box<dyn Layer> {
+    fn read(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, BoxError> {
+        (**self).read(wire, plain, room, out)
+    }
+
+    fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, BoxError> {
+        (**self).write(plain, out)
+    }
+
+    fn close(&mut self, out: &mut Vec<u8>) {
+        (**self).close(out);
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+}
