@@ -23,7 +23,7 @@ use std::fmt::Debug;
 /// The three that come with the crate use nothing that is not public (but for the poller, in whose
 /// place a backend of your own brings one), so a fourth is as good as they are. See
 /// [`Session`](crate::Session) and [`Acceptor`] for the two styles in which a backend can be
-/// written, and `examples/custom_backend.rs` for both of them.
+/// written, and the example `custom_backend` for both of them.
 ///
 /// The smallest of all serves one connection at a time, on the thread that serves:
 ///

@@ -23,6 +23,11 @@ pub struct Wants {
     pub deadline: Option<Instant>,
 }
 
+impl Wants {
+    /// A turn, soon: what a session or the acceptor wants before its first one.
+    pub const AGAIN: Wants = Wants { read: false, write: false, again: true, deadline: None };
+}
+
 /// What a socket was reported to be ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
