@@ -2,10 +2,11 @@
 
 use polyserve::net::{BindErrorKind, SocketOptions};
 use polyserve::{
-    BindError, Builder, Handler, Limit, Observer, Peer, ServeError, Server, StderrObserver,
-    Strategy, signals,
+    Backend, BindError, Builder, Handler, Limit, Observer, Peer, ServeError, Server,
+    StderrObserver, Strategy, signals,
 };
 use polyserve::{DrainReport, net::Stale};
+use std::convert::identity;
 use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 /// What the command line asks for.
 pub(crate) struct Options {
-    backend: Strategy,
+    backend: Box<dyn Backend>,
     listen: Vec<String>,
     max_connections: Option<usize>,
     idle_timeout: Option<Limit<Duration>>,
@@ -23,30 +24,51 @@ pub(crate) struct Options {
 /// How long a drain may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
+/// What `--backend` may name.
+pub(crate) struct Backends {
+    /// All names, for the help.
+    pub(crate) names: &'static str,
+    /// The name of the one that runs if nobody says.
+    pub(crate) default: &'static str,
+    /// From name to backend.
+    pub(crate) choose: Choose,
+}
+
+/// Makes the backend of a name, or says which names there are.
+pub(crate) type Choose = fn(&str) -> Result<Box<dyn Backend>, Box<dyn Error>>;
+
+/// Those that come with the crate.
+const BUILT_IN: Backends = Backends {
+    names: "threads, pool, pool:N, event-loop or event-loop:N",
+    default: "event-loop",
+    choose: |name| Ok(Box::new(name.parse::<Strategy>()?)),
+};
+
 /// Runs an example: `about` says what it is, `default_listen` where it listens if nobody says.
 pub(crate) fn run<F, H>(about: &str, default_listen: &str, factory: F) -> ExitCode
 where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
     H: Handler,
 {
-    run_on(about, default_listen, factory, |builder, options| builder.backend(options.backend))
+    run_on(about, default_listen, BUILT_IN, factory, identity)
 }
 
-/// As [`run`], with a say in how the server is built.
+/// As [`run`], with a choice of backends, and with a say in how the server is built.
 pub(crate) fn run_on<F, H>(
     about: &str,
     default_listen: &str,
+    backends: Backends,
     factory: F,
-    build: impl FnOnce(Builder, &Options) -> Builder,
+    build: impl FnOnce(Builder) -> Builder,
 ) -> ExitCode
 where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
     H: Handler,
 {
-    let options = match Options::parse(std::env::args_os(), default_listen) {
+    let options = match Options::parse(std::env::args_os(), default_listen, &backends) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            print!("{}", help(about, default_listen));
+            print!("{}", help(about, default_listen, &backends));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -54,7 +76,7 @@ where
             return ExitCode::from(2);
         }
     };
-    match serve(&options, factory, build) {
+    match serve(options, factory, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -67,16 +89,16 @@ where
 }
 
 fn serve<F, H>(
-    options: &Options,
+    options: Options,
     factory: F,
-    build: impl FnOnce(Builder, &Options) -> Builder,
+    build: impl FnOnce(Builder) -> Builder,
 ) -> Result<(), Box<dyn Error>>
 where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
     H: Handler,
 {
     raise_descriptor_limit();
-    let mut builder = build(Server::builder(), options)
+    let mut builder = build(Server::builder().backend(options.backend))
         .socket_options(SocketOptions::new().with_unix_stale(Stale::Remove))
         .observer(Said(StderrObserver::new()));
     if let Some(max) = options.max_connections {
@@ -145,10 +167,11 @@ impl Options {
     fn parse(
         args: impl IntoIterator<Item = OsString>,
         default_listen: &str,
+        backends: &Backends,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Options {
-            backend: Strategy::EventLoop(None),
+            backend: (backends.choose)(backends.default)?,
             listen: Vec::new(),
             max_connections: None,
             idle_timeout: None,
@@ -157,7 +180,9 @@ impl Options {
         let mut parser = lexopt::Parser::from_iter(args);
         while let Some(arg) = parser.next()? {
             match arg {
-                Long("backend") => options.backend = parser.value()?.parse()?,
+                Long("backend") => {
+                    options.backend = (backends.choose)(&parser.value()?.string()?)?;
+                }
                 Long("listen") => options.listen.push(parser.value()?.string()?),
                 Long("max-connections") => {
                     options.max_connections = Some(parser.value()?.parse()?);
@@ -187,12 +212,13 @@ fn limit(text: &str) -> Result<Limit<Duration>, humantime::DurationError> {
     }
 }
 
-fn help(about: &str, default_listen: &str) -> String {
+fn help(about: &str, default_listen: &str, backends: &Backends) -> String {
+    let Backends { names, default, .. } = backends;
     format!(
         "{about}\n\n\
          Options:\n  \
-           --backend NAME            threads, pool, pool:N, event-loop or event-loop:N\n                            \
-                                     (default: event-loop)\n  \
+           --backend NAME            {names}\n                            \
+                                     (default: {default})\n  \
            --listen ADDR             HOST:PORT or unix:PATH; may be repeated\n                            \
                                      (default: {default_listen})\n  \
            --max-connections N       connections open at the same time\n  \
