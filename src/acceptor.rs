@@ -4,7 +4,7 @@
 //! Nothing here blocks but [`Acceptor::accept`], and a drain always wakes it.
 
 use crate::connection::{Phase, Wants};
-use crate::handler::{Peer, Wake};
+use crate::handler::{ControlTarget, Peer, Wake};
 use crate::net::{AcceptPolicy, Addr, Interest, Listener, Stream, WakeFd, accept_policy, wait_any};
 use crate::serve_error::ServeError;
 use crate::session::{AcceptorReach, Core, Session};
@@ -101,15 +101,20 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the last listener has died, or there is no descriptor for the bell that wakes this
-    /// call. What befalls one connection is told to the [`Observer`](crate::Observer) instead.
+    /// call. What befalls one connection is told to the [`Observer`](crate::Observer) instead. The
+    /// server is stopped then: its sessions end by themselves, and a backend may wait for them.
     pub fn accept(&self) -> Result<Option<Session>, ServeError> {
         let bell = self.bell()?;
         self.note_start();
+        self.stopping_on_error(self.wait_for_session(&bell))
+    }
+
+    fn wait_for_session(&self, bell: &WakeFd) -> Result<Option<Session>, ServeError> {
         loop {
             match self.attempt(Instant::now())? {
                 Attempt::Session(session) => return Ok(Some(*session)),
                 Attempt::Finished => return Ok(None),
-                Attempt::Wait(wants) => self.wait(&wants, &bell)?,
+                Attempt::Wait(wants) => self.wait(&wants, bell)?,
             }
         }
     }
@@ -130,13 +135,22 @@ impl Acceptor {
     /// Accepts what is there, at most a turn's worth, and gives each session to `admit`.
     ///
     /// # Errors
-    /// When the last listener has died.
+    /// When the last listener has died. The server is stopped then: every session ends at its next
+    /// turn, for which it is woken, and a backend may give it that turn or drop it.
     pub fn turn(
         &self,
         now: Instant,
         admit: &mut dyn FnMut(Session),
     ) -> Result<AcceptTurn, ServeError> {
         self.note_start();
+        self.stopping_on_error(self.accept_some(now, admit))
+    }
+
+    fn accept_some(
+        &self,
+        now: Instant,
+        admit: &mut dyn FnMut(Session),
+    ) -> Result<AcceptTurn, ServeError> {
         for _ in 0..self.inner.core.env.limits.accepts_per_turn.max(1) {
             match self.attempt(now)? {
                 Attempt::Session(session) => admit(*session),
@@ -146,6 +160,14 @@ impl Acceptor {
         }
         // The listeners are readable still; those who wait for an edge need to be told.
         Ok(AcceptTurn::Wait(Wants { read: true, again: true, ..Wants::default() }))
+    }
+
+    /// A backend that waits for its sessions before it reports an error must not wait for ever.
+    fn stopping_on_error<T>(&self, result: Result<T, ServeError>) -> Result<T, ServeError> {
+        if result.is_err() {
+            self.inner.core.stop();
+        }
+        result
     }
 
     /// Closes a session that cannot be run, because no thread could be started for it, say; counts
