@@ -23,13 +23,41 @@ use std::fmt::Debug;
 /// The three that come with the crate use nothing that is not public (but for the poller, in whose
 /// place a backend of your own brings one), so a fourth is as good as they are. See
 /// [`Session`](crate::Session) and [`Acceptor`] for the two styles in which a backend can be
-/// written, and the example `custom_backend` for both of them.
+/// written, and `examples/custom_backend` for both of them. With the feature `testing`,
+/// `polyserve::conformance!` holds a backend against everything that a
+/// [`Handler`](crate::Handler) is promised.
 ///
-/// The smallest of all serves one connection at a time, on the thread that serves:
+/// # How a drain looks from here
+///
+/// A backend has nothing to do for a drain, a stop, a limit of connections or a pause: all of them
+/// come as wakes, and as what the acceptor and the sessions want next. When a drain begins, the
+/// acceptor is woken, wants no `read` any more (let go of the listeners then), and every session is
+/// woken. The last of them to be dropped wakes the acceptor again, which then says that it is
+/// finished. If a handler does not return, it says so one second after the drain's deadline.
+///
+/// # Example
+///
+/// A thread for each connection, all of them in one scope:
 ///
 /// ```
 /// use polyserve::{Acceptor, Backend, Scratch, ServeError};
-/// # use polyserve::{Action, BoxError, Client, Context, Handler, Input};
+///
+/// #[derive(Debug)]
+/// struct Scoped;
+///
+/// impl Backend for Scoped {
+///     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
+///         std::thread::scope(|scope| {
+///             while let Some(session) = acceptor.accept()? {
+///                 scope.spawn(|| session.run(&mut Scratch::new()));
+///             }
+///             Ok(())
+///         })
+///     }
+/// }
+///
+/// # use polyserve::{Action, BoxError, Context, Handler, Input, Server};
+/// # use std::time::Duration;
 /// # struct Echo;
 /// # impl Handler for Echo {
 /// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
@@ -37,30 +65,8 @@ use std::fmt::Debug;
 /// #         Ok(Action::Continue)
 /// #     }
 /// # }
-///
-/// #[derive(Debug)]
-/// struct OneAtATime;
-///
-/// impl Backend for OneAtATime {
-///     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
-///         let mut scratch = Scratch::new();
-///         while let Some(session) = acceptor.accept()? {
-///             session.run(&mut scratch);
-///         }
-///         Ok(())
-///     }
-///
-///     fn default_max_connections(&self) -> usize {
-///         1 // the others wait in the backlog
-///     }
-/// }
-/// # let server = polyserve::Server::builder().backend(OneAtATime).bind("127.0.0.1:0")?.spawn(|_| Echo)?;
-/// # for _ in 0..2 {
-/// #     let mut client = Client::connect(&server.local_addrs()[0])?;
-/// #     client.send(b"hello")?;
-/// #     client.shutdown_write()?;
-/// #     assert_eq!(client.recv_to_end(100)?, b"hello");
-/// # }
+/// let server = Server::builder().backend(Scoped).bind("127.0.0.1:0")?.spawn(|_peer| Echo)?;
+/// assert!(server.drain(Duration::ZERO, Duration::from_secs(5)).finished_all);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Backend: Debug + Send + 'static {
