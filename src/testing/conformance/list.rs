@@ -58,6 +58,9 @@ macro_rules! __conformance_questions {
             any ends short_connections_leave_nothing;
             plain ends a_socket_can_be_taken_out_of_the_server;
             plain ends urgent_data_is_no_reason_to_spin;
+
+            any crowd a_push_finds_its_connection_after_others_have_left;
+            any crowd a_push_to_all_from_a_callback_reaches_all;
         }
     };
 }

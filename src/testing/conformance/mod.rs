@@ -19,6 +19,7 @@
 mod bytes;
 mod checker;
 mod client;
+mod crowd;
 mod ends;
 mod flow;
 mod list;
