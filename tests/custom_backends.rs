@@ -12,6 +12,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
+polyserve::conformance!(scoped_threads, || scoped::Scoped::new("scoped"));
+#[cfg(unix)]
+polyserve::conformance!(one_poll_loop, || poll_loop::PollLoop);
+
 /// The longest that any wait of these tests may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
