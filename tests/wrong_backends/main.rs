@@ -1,0 +1,124 @@
+//! Backends that are wrong on purpose: the conformance suite must find each of them out.
+//!
+//! The right-hand column names a question that does. The loop in which the defects are built passes
+//! the whole suite without one, so it is the defect that a question finds.
+
+#![cfg(target_os = "linux")]
+
+mod faulty_handler;
+mod faulty_loop;
+mod faulty_threads;
+
+use faulty_handler::{Broken, FaultyHandler};
+use faulty_loop::{Defect, FaultyLoop};
+use faulty_threads::{OneByOne, TiedWorkers};
+use polyserve::testing::conformance::{Subject, ask, questions};
+
+polyserve::conformance!(the_loop_without_a_defect, || FaultyLoop(None));
+
+/// Defects of a loop, and a question that finds each.
+const LOOPS: &[(Defect, &str)] = &[
+    (Defect::LosesWakes, "a_pause_stops_reading_until_a_resume_from_elsewhere"),
+    (Defect::ForgetsToAttach, "senders_reach_a_half_open_connection"),
+    (Defect::WakesTheNeighbour, "a_pause_stops_reading_until_a_resume_from_elsewhere"),
+    (Defect::KeepsStaleKeys, "a_push_finds_its_connection_after_others_have_left"),
+    (Defect::RemembersOneWake, "a_push_to_all_from_a_callback_reaches_all"),
+    (Defect::LosesWakesOfItsOwnThread, "a_push_to_all_from_a_callback_reaches_all"),
+    (Defect::IgnoresDeadlines, "a_close_to_a_peer_that_never_reads_ends_by_the_stall"),
+    (Defect::StopsTheClock, "a_close_to_a_peer_that_never_reads_ends_by_the_stall"),
+    (Defect::IgnoresAgain, "a_yield_is_called_again_with_the_same_input"),
+    (Defect::SkipsTheFirstTurn, "a_server_may_speak_first"),
+    (Defect::IgnoresWriteInterest, "a_peer_that_does_not_read_is_not_read"),
+    (Defect::ForgetsToReadAfterWriting, "a_peer_that_does_not_read_is_not_read"),
+    (Defect::NeverReArms, "wanted_bytes_are_waited_for"),
+    (Defect::IsEdgeTriggered, "a_half_close_after_a_mib_returns_it_all"),
+    (Defect::NeverWatchesAgain, "a_resume_shows_what_was_left"),
+    (Defect::DropsOnHangUp, "the_end_shows_what_was_left"),
+    (Defect::DropsPaused, "a_resume_shows_what_was_left"),
+    (Defect::StealsAByte, "a_byte_comes_back"),
+    (Defect::ServesTheFirstOnly, "a_busy_peer_starves_nobody"),
+    (Defect::ServesOneAtATime, "many_connections_are_served_at_once"),
+    (Defect::BlocksInAccept, "a_byte_comes_back"),
+    (Defect::LeaksTheClosed, "short_connections_leave_nothing"),
+    (Defect::ResetsWhatItCloses, "a_half_close_after_a_mib_returns_it_all"),
+    (Defect::AcceptsThree, "short_connections_leave_nothing"),
+    (Defect::ReturnsWhenEmpty, "short_connections_leave_nothing"),
+];
+
+/// Broken promises, and a question that finds each.
+const HANDLERS: &[(Broken, &str)] = &[
+    (Broken::OpensTwice, "a_server_may_speak_first"),
+    (Broken::SkipsOpen, "a_server_may_speak_first"),
+    (Broken::ClosesTwice, "a_peer_that_says_nothing_and_leaves_is_closed"),
+    (Broken::SkipsClose, "a_peer_that_says_nothing_and_leaves_is_closed"),
+    (Broken::CallsBackAfterClose, "a_peer_that_says_nothing_and_leaves_is_closed"),
+    (Broken::EndsTwice, "the_end_shows_what_was_left"),
+    (Broken::HasDataAfterTheEnd, "the_end_shows_what_was_left"),
+    (Broken::LosesWhatWasLeft, "the_end_shows_what_was_left"),
+    (Broken::RepeatsWhatWasLeft, "a_request_in_pieces_is_one_request"),
+    (Broken::Reorders, "a_stream_may_come_in_any_pieces"),
+    (Broken::SendsTwice, "a_stream_may_come_in_any_pieces"),
+    (Broken::SwallowsErrors, "an_error_of_any_callback_closes_after_its_output"),
+    (Broken::SkipsWake, "any_callback_may_close"),
+    (Broken::SkipsTimer, "any_callback_may_close"),
+    (Broken::SkipsWritable, "a_large_reply_streams_by_on_writable"),
+];
+
+/// A wrong backend and the question that is to find it out.
+struct Row {
+    defect: String,
+    subject: Subject,
+    question: &'static str,
+}
+
+fn rows() -> Vec<Row> {
+    let loops = LOOPS.iter().map(|&(defect, question)| Row {
+        defect: format!("{defect:?}"),
+        subject: Subject::new(move || FaultyLoop(Some(defect))),
+        question,
+    });
+    let handlers = HANDLERS.iter().map(|&(broken, question)| Row {
+        defect: format!("{broken:?}"),
+        subject: Subject::new(|| FaultyLoop(None))
+            .wrap(move |handler| Box::new(FaultyHandler::new(handler, broken))),
+        question,
+    });
+    let threads = [
+        ("OneByOne", Subject::new(|| OneByOne), "many_connections_are_served_at_once"),
+        ("TiedWorkers", Subject::new(|| TiedWorkers), "many_connections_are_served_at_once"),
+    ];
+    let threads = threads.into_iter().map(|(defect, subject, question)| Row {
+        defect: defect.to_owned(),
+        subject,
+        question,
+    });
+    loops.chain(handlers).chain(threads).collect()
+}
+
+/// Each of them waits for something that does not come, so they are all asked at once.
+#[test]
+fn every_wrong_backend_is_found_out() {
+    let missed: Vec<String> = std::thread::scope(|scope| {
+        let asked: Vec<_> = rows().into_iter().map(|row| scope.spawn(|| row.miss())).collect();
+        asked.into_iter().filter_map(|asked| asked.join().expect("no panic of ours")).collect()
+    });
+    assert!(missed.is_empty(), "not found out:\n{}", missed.join("\n"));
+}
+
+impl Row {
+    /// What to complain about, if the question did not find the defect.
+    fn miss(self) -> Option<String> {
+        let Row { defect, subject, question } = self;
+        // A question that is not there finds everything.
+        if !questions().iter().any(|q| q.name() == question) {
+            return Some(format!("{defect}: there is no question `{question}`"));
+        }
+        match ask(question, &subject) {
+            Err(failure) => {
+                println!("{defect}: `{question}` found out: {failure}");
+                None
+            }
+            Ok(()) => Some(format!("{defect}: `{question}` was content")),
+        }
+    }
+}
