@@ -242,6 +242,16 @@ impl Connection {
         self.extras.as_ref().is_some_and(|e| !e.input.is_empty())
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn input_held(&self) -> usize {
+        self.extras.as_ref().map_or(0, |e| e.input.len())
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_extras(&self) -> bool {
+        self.extras.is_some()
+    }
+
     pub(crate) fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.extras.as_ref()?.outbox.as_ref()
     }

@@ -7,6 +7,8 @@ mod pump;
 mod scratch;
 
 pub(crate) use self::core::{AcceptorReach, Core, LayerFactory};
+#[cfg(feature = "testing")]
+pub(crate) use pump::Transport;
 pub(crate) use pump::{Host, Pump};
 pub use scratch::Scratch;
 

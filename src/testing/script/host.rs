@@ -1,0 +1,179 @@
+//! What stands in for the server around a scripted connection.
+
+use super::clock::Clock;
+use super::wire::Wire;
+use crate::connection::{Connection, Env, Limits, Phase, Timeouts};
+use crate::handler::{
+    CloseKind, CloseReason, ConnectionId, ConnectionInfo, Control, ControlTarget, Facts, Handler,
+    Peer, Wake,
+};
+use crate::net::Addr;
+use crate::observe::{Counters, Snapshot};
+use crate::session::Host;
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub(super) type Factory = Box<dyn FnOnce(&Peer) -> Box<dyn Handler>>;
+
+/// Addresses that belong to nobody (RFC 5737: for documentation).
+const PEER: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 49152);
+const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 2), 7);
+
+/// What other threads can reach: the bell, the phase and the outcome.
+pub(super) struct Shared {
+    pub(super) env: Env,
+    began: Instant,
+    clock: Clock,
+    bell: AtomicBool,
+    n_wakes: AtomicUsize,
+    outcome: Mutex<Option<Outcome>>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub(super) kind: CloseKind,
+    pub(super) text: String,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits, timeouts: Timeouts, clock: Clock) -> Self {
+        let began = clock.now();
+        Self {
+            env: Env::new(limits, timeouts, began),
+            began,
+            clock,
+            bell: AtomicBool::new(false),
+            n_wakes: AtomicUsize::new(0),
+            outcome: Mutex::new(None),
+        }
+    }
+
+    /// Whether somebody rang since the last call.
+    pub(super) fn take_bell(&self) -> bool {
+        self.bell.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_rung(&self) -> bool {
+        self.bell.load(Ordering::Acquire)
+    }
+
+    pub(super) fn n_wakes(&self) -> usize {
+        self.n_wakes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        self.lock().clone()
+    }
+
+    /// Enters a phase of the server's end, and has the connection look.
+    pub(super) fn enter(&self, phase: Phase) {
+        self.env.set_phase(phase);
+        self.bell.store(true, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Outcome>> {
+        // It is only replaced or copied under the lock.
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Shared {
+    fn wake(&self, _key: u64) {
+        self.n_wakes.fetch_add(1, Ordering::AcqRel);
+        self.bell.store(true, Ordering::Release);
+    }
+}
+
+impl ControlTarget for Shared {
+    fn begin_drain(&self, _grace: Duration, _deadline: Duration) {
+        self.enter(Phase::Draining);
+    }
+
+    fn stop(&self) {
+        self.enter(Phase::Stopped);
+    }
+
+    fn set_accepting(&self, _accepting: bool) {}
+
+    fn stats(&self) -> Snapshot {
+        let mut counters = Counters { accepted: 1, ..Counters::default() };
+        let outcome = self.outcome();
+        if let Some(outcome) = &outcome {
+            counters.closed[outcome.kind as usize] = 1;
+        }
+        counters.snapshot(usize::from(outcome.is_none()))
+    }
+
+    fn connections(&self) -> Vec<ConnectionInfo> {
+        let age = self.clock.now().saturating_duration_since(self.began);
+        let info = ConnectionInfo { id: ConnectionId(1), peer: default_peer().addr().clone(), age };
+        Vec::from_iter(self.outcome().is_none().then_some(info))
+    }
+}
+
+pub(super) fn default_peer() -> Peer {
+    Peer::new(SocketAddr::from(PEER))
+}
+
+/// The server as one turn of the connection sees it.
+pub(super) struct ScriptHost<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) clock: &'a Clock,
+    pub(super) peer: &'a Peer,
+    pub(super) factory: &'a RefCell<Option<Factory>>,
+    pub(super) wire: &'a Wire,
+    pub(super) may_block: bool,
+}
+
+impl Facts for ScriptHost<'_> {
+    fn id(&self) -> ConnectionId {
+        ConnectionId(1)
+    }
+
+    fn peer(&self) -> &Peer {
+        self.peer
+    }
+
+    fn local_addr(&self) -> io::Result<Addr> {
+        Ok(SocketAddr::from(LOCAL).into())
+    }
+
+    fn may_block(&self) -> bool {
+        self.may_block
+    }
+
+    fn control(&self) -> Control {
+        Control(Arc::clone(self.shared) as _)
+    }
+
+    fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
+        Some((Arc::clone(self.shared) as _, 0))
+    }
+
+    fn clock(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Host for ScriptHost<'_> {
+    fn env(&self) -> &Env {
+        &self.shared.env
+    }
+
+    fn make_handler(&self) -> Box<dyn Handler> {
+        let factory = self.factory.borrow_mut().take();
+        factory.expect("a handler is made once for each connection")(self.peer)
+    }
+
+    fn closed(&self, _conn: &Connection, reason: &CloseReason) {
+        assert!(!self.wire.fin(), "the stream was ended before `on_close`");
+        let outcome = Outcome { kind: reason.kind(), text: reason.to_string() };
+        let before = self.shared.lock().replace(outcome);
+        assert!(before.is_none(), "a connection ended twice: {before:?}, then {reason}");
+    }
+}
