@@ -1,0 +1,54 @@
+//! What the system can do to a server, done to one: every fault is injected into the system calls
+//! of a server in a process of its own (by `strace`), or made for real (limits of descriptors and
+//! threads, ports that are taken, signals), on each backend.
+//!
+//! ```sh
+//! cargo test --all-features --test faults              # all of them
+//! cargo test --all-features --test faults -- A1/       # one row of the table of faults
+//! ```
+//! The program is both the tests and, started with `serve`, the server. Rows whose tool is missing
+//! print `SKIP`; with `POLYSERVE_REQUIRE=1` they fail. Every injected run asserts that something
+//! was injected.
+
+#[cfg(target_os = "linux")]
+mod accept;
+#[cfg(target_os = "linux")]
+mod client;
+#[cfg(target_os = "linux")]
+mod event_loop;
+#[cfg(target_os = "linux")]
+mod io;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod lines;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
+mod server;
+#[cfg(target_os = "linux")]
+mod start;
+#[cfg(target_os = "linux")]
+mod strace;
+#[cfg(target_os = "linux")]
+mod table;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "serve") {
+        return server::main();
+    }
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut table = table::Table::default();
+    accept::rows(&mut table);
+    start::rows(&mut table);
+    io::rows(&mut table);
+    event_loop::rows(&mut table);
+    process::rows(&mut table);
+    libtest_mimic::run(&arguments, table.trials()).exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("SKIP: faults are injected on Linux only");
+}

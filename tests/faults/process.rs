@@ -1,0 +1,149 @@
+//! Rows S5, S9 and S10, and what servers within this process share.
+
+use crate::client::{connect, echo, open, probe};
+use crate::launch::{Launch, kill};
+use crate::strace::{Attached, POLLS, WAITS};
+use crate::table::{ALL, Needs, Table};
+use polyserve::{
+    Action, Backend, BoxError, Context, EventLoop, Handler, Input, Server, Strategy, ThreadPool,
+};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+pub(crate) fn rows(table: &mut Table) {
+    table.timed("S5/idle-shutdown", ALL, Needs::Nothing, idle_shutdown);
+    table.row("S9/inherited-descriptors", ALL, Needs::Nothing, inherited_descriptors);
+    table.row("S10/signals", ALL, Needs::Strace, signals_all_the_time);
+}
+
+/// Sends back what it receives, within this process.
+pub(crate) struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        let bytes = input.take();
+        cx.send(bytes);
+        Ok(if bytes == b"BYE\n" { Action::Close } else { Action::Continue })
+    }
+}
+
+/// The backend of this name of the table.
+pub(crate) fn backend(name: &str) -> Box<dyn Backend> {
+    match (name.strip_prefix("portable-").unwrap_or(name).parse().unwrap(), name) {
+        (Strategy::EventLoop(Some(n)), name) if name.starts_with("portable-") => {
+            Box::new(EventLoop::new().loops(n).portable(true))
+        }
+        (Strategy::Pool(Some(n)), name) if name.starts_with("portable-") => {
+            Box::new(ThreadPool::new(n).portable(true))
+        }
+        (strategy, _) => strategy.into_backend(),
+    }
+}
+
+const SOON: Duration = Duration::from_millis(50);
+
+/// A server that nobody uses ends at once, wherever it listens, and also with a full backlog.
+fn idle_shutdown(name: &str) {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "s5-{}-{}.sock",
+        std::process::id(),
+        name.replace(':', "-")
+    ));
+    let unix = format!("unix:{}", path.display());
+    for addr in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", &unix] {
+        for _ in 0..10 {
+            let builder = Server::builder().backend(backend(name)).bind(addr).unwrap();
+            let handle = builder.spawn(|_| Echo).unwrap();
+            let began = Instant::now();
+            let report = handle.drain(Duration::ZERO, Duration::from_secs(5));
+            let took = began.elapsed();
+            assert!(report.finished_all && took < SOON, "{addr}: {took:?}, {report}");
+        }
+    }
+    for _ in 0..10 {
+        let builder = Server::builder().backend(backend(name)).bind("127.0.0.1:0").unwrap();
+        let server = builder.build().unwrap();
+        server.control().pause();
+        let addr = server.local_addrs()[0].as_tcp().unwrap();
+        let _backlog: Vec<_> = (0..200).map(|_| connect(addr)).collect();
+        let handle = server.spawn(|_| Echo).unwrap();
+        let began = Instant::now();
+        handle.control().stop();
+        handle.join().unwrap();
+        let took = began.elapsed();
+        assert!(took < SOON * 4, "with a backlog of 200: {took:?}");
+    }
+}
+
+/// A child of a handler has what a child of ours has: nothing of the server's.
+fn inherited_descriptors(backend: &str) {
+    let server = Launch::new(backend).start();
+    let mut others: Vec<_> = (0..5).map(|_| open(&server)).collect();
+    let (mut stream, ..) = open(&server);
+    stream.write_all(b"FDS\n").unwrap();
+    let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+    let theirs: BTreeSet<String> = lines.take_while(|line| line != ".").collect();
+    let ours = Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
+    let ours: BTreeSet<String> =
+        String::from_utf8(ours).unwrap().lines().map(str::to_owned).collect();
+    assert!(theirs.contains("1"), "{theirs:?}");
+    assert!(theirs.is_subset(&ours), "a child of the server has {theirs:?}, one of ours {ours:?}");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid)).unwrap().count();
+    assert!(open > theirs.len() + 6, "the server itself has {open}");
+    others.iter_mut().for_each(|(stream, ..)| echo(stream, "still here"));
+    drop((stream, others));
+    server.finish();
+}
+
+/// From one signal to the next.
+const TICK: Duration = Duration::from_millis(5);
+
+/// 200 signals a second, to each thread in turn, whose handler does nothing. (It is installed with
+/// SA_RESTART, as all that can be installed without `unsafe` are; polls, and reads with a time-out,
+/// are interrupted all the same, see signal(7). The log tells that they were.)
+fn signals_all_the_time(backend: &str) {
+    let server = Launch::new(backend).arg("--on-usr1").start();
+    let (mut existing, ..) = open(&server);
+    let trace = format!("recvfrom,accept4,{WAITS},{POLLS}");
+    let strace = Attached::to_process(server.pid, &trace, None);
+    let (stop, stopped) = channel::<()>();
+    let pid = server.pid;
+    let sender = std::thread::spawn(move || {
+        let mut sent = 0;
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+            let tids: Vec<u32> =
+                tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok()).collect();
+            kill(tids[sent % tids.len()], Signal::USR1);
+            sent += 1;
+        }
+        sent
+    });
+    let began = Instant::now();
+    let mut echoes = 0;
+    while echoes < 2_000 || began.elapsed() < Duration::from_secs(1) {
+        echo(&mut existing, "in the midst of signals");
+        if echoes % 100 == 0 {
+            echo(&mut connect(server.addr), "a new one in the midst of signals");
+        }
+        echoes += 1;
+    }
+    drop(stop);
+    let sent = sender.join().unwrap();
+    probe(&server, &mut existing);
+    let log = strace.detach();
+    let came = log.matches("--- SIGUSR1").count();
+    let interrupted = log.lines().filter(|l| l.contains(" EINTR ") || l.contains(" ERESTART"));
+    let interrupted = interrupted.count();
+    println!("S10 {backend}: {sent} sent, {came} came, {interrupted} calls interrupted");
+    assert!(
+        came >= 100 && interrupted >= 20,
+        "{sent} sent, {came} came, {interrupted} interrupted"
+    );
+    drop(existing);
+    server.finish();
+}
