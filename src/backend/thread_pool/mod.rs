@@ -122,7 +122,8 @@ impl ThreadPool {
 fn supervise(shared: &Shared) -> Result<(), ServeError> {
     loop {
         let deadline = match shared.accept_as_supervisor(Instant::now())? {
-            Accepted::Finished => return Ok(()),
+            // A worker that has seen the acceptor fail has said so before we could ask.
+            Accepted::Finished => return shared.failure().map_or(Ok(()), Err),
             Accepted::AskAgain(deadline) => deadline,
         };
         if shared.acceptor.is_past_deadline() {

@@ -155,6 +155,14 @@ impl Shared {
         let _ = self.news.0.send(news);
     }
 
+    /// The failure that a worker has told of, if one has.
+    pub(super) fn failure(&self) -> Option<ServeError> {
+        self.news.1.try_iter().find_map(|news| match news {
+            News::Failed(error) => Some(error),
+            News::Look => None,
+        })
+    }
+
     fn accept(&self, accept: &mut Accept, now: Instant) -> Result<Accepted, ServeError> {
         let turn = self.acceptor.turn(now, &mut |session| self.adopt(session))?;
         let AcceptTurn::Wait(wants) = turn else { return Ok(Accepted::Finished) };
