@@ -21,7 +21,7 @@ impl Connection {
             idle,
             linger,
             extras.timer,
-            extras.message_deadline,
+            extras.message_deadline.filter(|_| !self.flags.throttled),
             extras.stall_deadline,
             extras.half_closed_deadline.filter(|_| self.state == State::Open),
             extras.probe_at,
@@ -35,6 +35,7 @@ impl Connection {
     /// should look for one before.
     pub(crate) fn is_silence_due(&self, env: &Env, now: Instant) -> bool {
         let message = self.extras.as_ref().and_then(|e| e.message_deadline);
+        let message = message.filter(|_| !self.flags.throttled);
         is_due(self.idle_deadline(env, now), now) || is_due(message, now)
     }
 
@@ -75,7 +76,8 @@ impl Connection {
             };
             return self.abort(reason);
         }
-        if is_due(extras.message_deadline, now) {
+        // While the output is throttled the peer is not read, so it can not finish its message.
+        if is_due(extras.message_deadline, now) && !self.flags.throttled {
             return self.begin_close(CloseReason::MessageTimeout);
         }
         if self.state == State::Open && is_due(extras.half_closed_deadline, now) {
@@ -131,6 +133,15 @@ impl Connection {
         if extras.message_deadline.is_none() || consumed > 0 {
             let timeout = around.env.timeouts.message.get();
             extras.message_deadline = timeout.and_then(|d| around.now.checked_add(d));
+        }
+    }
+
+    /// The peer is read again, so what is left of a message may come in now.
+    pub(super) fn restart_message_clock(&mut self, env: &Env, now: Instant) {
+        let Some(extras) = &mut self.extras else { return };
+        if extras.message_deadline.is_some() {
+            extras.message_deadline =
+                env.timeouts.message.get().and_then(|timeout| now.checked_add(timeout));
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) enum Phase {
 }
 
 /// A coarse instant: a number of [`Tick::LENGTH`]s since the server was made. It is small, because
-/// every idle connection holds some, and wraps after more than a year.
+/// every idle connection holds some. Differences of up to half a year can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick(u32);
 
@@ -67,7 +67,8 @@ impl Env {
 
     /// When `timeout` after `tick` is over for sure: never early. `None` is beyond the clock.
     pub(crate) fn after(&self, tick: Tick, timeout: Duration, now: Instant) -> Option<Instant> {
-        let age = self.tick(now).0.wrapping_sub(tick.0);
+        // A tick may lie ahead of `now`: a callback took its time, and this `now` was taken before.
+        let age = self.tick(now).0.wrapping_sub(tick.0).cast_signed().max(0).unsigned_abs();
         let since = Tick::LENGTH * age;
         // `tick` began at most `since` plus one tick before now; it ended at least `since` minus
         // one tick before. Counting from the start of now's tick keeps the result stable.
@@ -101,6 +102,16 @@ mod tests {
             prop_assert!(due >= start + timeout, "{:?} early", start + timeout - due);
             prop_assert!(due <= start + timeout + 2 * Tick::LENGTH);
         }
+    }
+
+    #[test]
+    fn a_tick_that_lies_ahead_counts_as_now() {
+        let epoch = Instant::now();
+        let env = Env::new(Limits::default(), Timeouts::default(), epoch);
+        let (now, ahead) = (epoch + Duration::from_secs(1), epoch + Duration::from_secs(100));
+        let timeout = Duration::from_secs(60);
+        let due = env.after(env.tick(ahead), timeout, now).unwrap();
+        assert!(due > now + timeout && due <= now + timeout + 2 * Tick::LENGTH);
     }
 
     #[test]

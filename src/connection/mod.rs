@@ -207,6 +207,11 @@ impl Connection {
         self.flags.paused
     }
 
+    /// Whether input is kept back until others had their turn, or until the output has fallen.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.flags.again || self.flags.throttled || self.has_more_plaintext()
+    }
+
     pub(crate) fn wants_reset(&self) -> bool {
         self.flags.reset
     }
@@ -221,7 +226,7 @@ impl Connection {
             return false;
         }
         match self.state {
-            State::New => self.extras.is_some(),
+            State::New => self.extras.is_some() && !self.flags.throttled,
             State::Open => !self.flags.paused && !self.flags.throttled && !self.flags.again,
             State::Closing | State::Lingering => self.linger_left() > 0,
             State::Done => false,
@@ -295,20 +300,31 @@ impl Connection {
         if self.state == State::New && !self.has_layer() {
             return Wants { again: true, ..Wants::default() };
         }
+        let more = self.has_more_plaintext();
         Wants {
-            read: self.wants_bytes(),
+            // What the layer holds goes first.
+            read: self.wants_bytes() && !more,
             write: self.has_output(),
-            again: self.wants_again() || self.has_more_plaintext(),
+            again: self.wants_again() || more,
             deadline: self.next_deadline(env, now),
         }
     }
 
-    fn has_more_plaintext(&self) -> bool {
-        let more = |e: &Extras| e.layer.as_ref().is_some_and(|layer| layer.more);
+    /// Whether the layer has something for the handler, its end included, without a further byte
+    /// of the wire; and the handler would have it.
+    pub(crate) fn has_more_plaintext(&self) -> bool {
+        let more = |e: &Extras| e.layer.as_ref().is_some_and(|layer| layer.more || layer.eof);
         self.wants_bytes() && self.extras.as_deref().is_some_and(more)
     }
 
     // What the driver tells.
+
+    /// A turn begins. Whoever was busy until now has not been idle.
+    pub(crate) fn begin_turn(&mut self, now: Tick) {
+        if self.state == State::Open && self.is_busy() {
+            self.idle_since = now;
+        }
+    }
 
     /// The handler is there: everything is ready for `on_open`.
     pub(crate) fn open(&mut self, handler: Box<dyn Handler>, around: &mut Around<'_>) {
@@ -358,8 +374,15 @@ impl Connection {
         let held = self.extras.as_mut().map(|e| std::mem::take(&mut e.input)).unwrap_or_default();
         let mut input = Input::new(held.unread());
         let action = self.call(around, |handler, cx| handler.on_eof(&mut input, cx));
+        let consumed = input.consumed();
         if let Some(extras) = &mut self.extras {
             extras.message_deadline = None;
+            extras.want = 0;
+        }
+        if self.is_taken() {
+            let mut rest = held;
+            rest.consume(consumed);
+            self.extras().input = rest;
         }
         self.extend_half_closed(around);
         self.end_by(action, CloseReason::PeerClosed);
@@ -397,6 +420,8 @@ impl Connection {
         }
         self.flags.drain = Drain::Told;
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
+        // Whether its output is taken at once or later must make no difference.
+        self.flags.finishing |= self.is_busy() || !around.out.is_empty();
         match action {
             Some(Action::Pause) => self.pause(around.now),
             other => self.end_by(other, CloseReason::Shutdown),
@@ -426,7 +451,9 @@ impl Connection {
         if held > env.limits.output_high {
             self.flags.throttled = true;
         } else if held < env.limits.output_low || held == 0 {
-            self.flags.throttled = false;
+            if std::mem::take(&mut self.flags.throttled) {
+                self.restart_message_clock(env, now);
+            }
         }
         if held == 0 {
             if let Some(extras) = &mut self.extras {
@@ -480,6 +507,7 @@ impl Connection {
         }
         self.state = State::Closing;
         self.flags.again = false;
+        self.flags.paused = false;
         let extras = self.extras();
         extras.reason = Some(reason);
         if extras.take.is_none() {
@@ -487,6 +515,7 @@ impl Connection {
         }
         extras.message_deadline = None;
         extras.timer = None;
+        extras.probe_at = None;
         if let Some(outbox) = &extras.outbox {
             outbox.close();
         }
@@ -625,10 +654,12 @@ impl Connection {
         }
         let mut input = Input::new(bytes);
         let action = self.call(around, |handler, cx| handler.on_data(&mut input, cx));
+        // The peer was not silent while the callback took its time: it was waiting.
+        self.idle_since = around.env.tick(around.now);
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
         match action {
-            Some(Action::Continue) if left > 0 => self.want(0, left, around.env),
+            Some(Action::Continue) if left > 0 => self.limit_input(left + 1, around.env),
             Some(Action::Want(n)) => self.want(n, left, around.env),
             Some(Action::Yield) => self.flags.again = left > 0,
             Some(Action::Pause) => self.pause(around.now),
@@ -641,12 +672,18 @@ impl Connection {
     /// The handler wants `n` bytes, and holds some of them already.
     fn want(&mut self, n: usize, held: usize, env: &Env) {
         let wanted = n.max(held + 1);
+        // A single byte need not be remembered: nobody is called with fewer.
+        if wanted > 1 {
+            self.extras().want = wanted;
+        }
+        self.limit_input(wanted, env);
+    }
+
+    /// Ends the connection if this many bytes at once are more than it may hold.
+    fn limit_input(&mut self, wanted: usize, env: &Env) {
         let limit = env.limits.input;
         if wanted > limit {
-            return self.begin_close(CloseReason::InputLimit { wanted, limit });
-        }
-        if wanted > held + 1 {
-            self.extras().want = wanted;
+            self.begin_close(CloseReason::InputLimit { wanted, limit });
         }
     }
 
@@ -674,12 +711,15 @@ impl Connection {
         extras.probe_at = now.checked_add(PROBE_INTERVAL);
     }
 
-    /// Calls the handler, and carries out what it asked for. `None` if it panicked or failed, or if
-    /// there is no handler; the connection is closing then.
+    /// Calls the handler, and carries out what it asked for. `None` if there is nothing to follow:
+    /// it panicked or failed, it took the socket out, or the connection is not open any more.
     fn call<F>(&mut self, around: &mut Around<'_>, callback: F) -> Option<Action>
     where
         F: FnOnce(&mut dyn Handler, &mut Context<'_>) -> Result<Action, BoxError>,
     {
+        if self.state != State::Open || self.is_taken() {
+            return None;
+        }
         let mut handler = self.handler.take()?;
         let mut outbox = self.extras.as_mut().and_then(|e| e.outbox.take());
         let mut requests = Requests::default();
@@ -697,14 +737,15 @@ impl Connection {
         };
         let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *handler, &mut cx)));
         self.handler = Some(handler);
+        // All clocks count from the end of the callback, however long that took.
+        around.now = around.now.max(around.facts.clock());
         if outbox.is_some() {
             self.extras().outbox = outbox;
         }
         match result {
             Ok(Ok(action)) => {
                 self.carry_out(requests, around);
-                // Whoever takes the socket decides what becomes of it.
-                Some(if self.is_taken() { Action::Continue } else { action })
+                Some(action).filter(|_| !self.is_taken())
             }
             Ok(Err(error)) => {
                 self.begin_close(CloseReason::Handler(error));
@@ -729,8 +770,7 @@ impl Connection {
             self.resume(around.env.tick(around.now));
         }
         if let Some(timer) = requests.timer {
-            // The timer counts from the end of the callback, however long that took.
-            let at = timer.and_then(|after| around.facts.clock().checked_add(after));
+            let at = timer.and_then(|after| around.now.checked_add(after));
             if at.is_some() || self.extras.is_some() {
                 self.extras().timer = at;
             }

@@ -134,7 +134,8 @@ pub trait Handler: Send + 'static {
     ///
     /// Default: `Close` if the connection is idle, else `Continue`. A connection that goes on is
     /// closed when it stops being busy (see [`Context::set_busy`]), at the latest at the drain's
-    /// deadline.
+    /// deadline. What this callback sends counts as well: to stay longer than until it is written,
+    /// be busy.
     ///
     /// # Errors
     /// An error closes the connection; `on_close` follows.

@@ -3,9 +3,9 @@
 //! The socket is behind [`Transport`], so that a script can stand in for it.
 
 use super::scratch::Scratch;
-use crate::connection::{Around, Connection, Env, Phase, Ready, Turn};
-use crate::handler::{CloseReason, Facts, Handler, Signals};
-use crate::layer::Layer;
+use crate::connection::{Around, Connection, Env, LayerState, Phase, Ready, Turn};
+use crate::handler::{BoxError, CloseReason, Facts, Handler, Signals};
+use crate::layer::{Layer, Progress};
 use crate::net::{IoClass, Stream, io_class};
 use std::io;
 use std::net::Shutdown;
@@ -70,8 +70,12 @@ const READ_BUDGET: usize = 64 * 1024;
 const WRITE_BUDGET: usize = 256 * 1024;
 /// The least room that a read into a connection's own buffer is given.
 const MIN_ROOM: usize = 4 * 1024;
+/// How many layers may take each other's place in one turn.
+const MAX_REPLACED: usize = 16;
 /// How often one turn looks again for what other threads left for it meanwhile.
 const MAX_ROUNDS: usize = 8;
+/// The most that is read, when a drain begins, of what had arrived before.
+const DRAIN_BUDGET: usize = 1024 * 1024;
 /// The most that is read from a peer that takes nothing any more.
 const SALVAGE: usize = 1024 * 1024;
 /// Output of this size or more that is left over is moved to the connection rather than copied.
@@ -87,6 +91,8 @@ pub(crate) struct Pump<'a, T> {
     pub(crate) out: &'a mut Vec<u8>,
     /// How much the connection had sent before this turn.
     sent_before: u64,
+    /// The system took less than it was offered in this turn: it is full.
+    full: bool,
 }
 
 /// What a read led to.
@@ -109,6 +115,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         let sent_before = conn.sent;
         Self {
             sent_before,
+            full: false,
             conn,
             io,
             host,
@@ -129,17 +136,17 @@ impl<'a, T: Transport> Pump<'a, T> {
         if phase >= Phase::Killing {
             self.end_by_force(phase);
         }
+        self.conn.begin_turn(self.host.env().tick(self.now));
         self.begin();
-        if ready.write || ready.read {
-            self.flush_held();
-        }
+        // Whoever is late must find out what can be written before it reads the clocks.
+        self.flush_held();
         self.obey(signals);
         if self.conn.wants_again() {
             self.around(|conn, around| conn.go_on(around));
         }
         match received {
-            Some(result) => self.take_read(result),
-            None if ready.read => self.read(),
+            Some(result) => drop(self.take_read(result)),
+            None if ready.read || self.conn.has_more_plaintext() => self.read(),
             None => (),
         }
         self.keep_clocks(ready);
@@ -154,7 +161,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         let host = self.host;
         let mut around =
             Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
-        call(self.conn, &mut around)
+        let result = call(self.conn, &mut around);
+        // A callback may have taken its time.
+        self.now = around.now;
+        result
     }
 
     /// A connection without a handler gets one, as soon as its layer is ready.
@@ -173,7 +183,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         match made {
             Ok(handler) => {
                 self.around(|conn, around| conn.open(handler, around));
-                if self.conn.holds_input() && self.conn.is_open() {
+                if self.conn.holds_input() && self.conn.is_open() && !self.conn.is_paused() {
                     self.around(|conn, around| conn.more_data(0, around));
                 }
             }
@@ -221,7 +231,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         self.conn.begin_close(CloseReason::Killed);
         self.flush_all();
-        if self.conn.has_output() {
+        if self.conn.output_held() > 0 {
             self.conn.abort(CloseReason::Killed);
         }
     }
@@ -234,15 +244,21 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.was_told() || !self.conn.is_open() {
             return;
         }
-        let before = self.conn.received;
-        while self.conn.wants_bytes() && self.conn.received - before < 1024 * 1024 {
-            if self.read_once() != Got::Nothing {
-                self.flush_all();
-                continue;
+        let mut budget = DRAIN_BUDGET;
+        while self.conn.wants_bytes() && budget > 0 {
+            match self.read_once() {
+                Got::Nothing => break,
+                Got::Bytes(n) => budget = budget.saturating_sub(n.max(1)),
+                Got::End => (),
             }
-            break;
+            self.flush_all();
         }
-        self.around(|conn, around| conn.shutdown(around));
+        // What can not be shown yet, but will be without a further word of the peer, comes before.
+        if !self.conn.is_held_up() {
+            // What is written already does not make it busy.
+            self.flush_all();
+            self.around(|conn, around| conn.shutdown(around));
+        }
     }
 
     fn read(&mut self) {
@@ -254,8 +270,12 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
     }
 
-    /// One read, and the callbacks that follow from it.
+    /// One read, and the callbacks that follow from it. What a layer holds goes before.
     fn read_once(&mut self) -> Got {
+        if self.conn.has_more_plaintext() {
+            self.run_layer();
+            return Got::Bytes(0);
+        }
         let result = if self.conn.has_layer() || !self.conn.holds_input() {
             self.io.recv(self.input)
         } else {
@@ -269,10 +289,10 @@ impl<'a, T: Transport> Pump<'a, T> {
                     self.around(|conn, around| conn.more_data(n, around));
                     Got::Bytes(n)
                 }
-                other => self.take_read_inner(other),
+                other => self.take_read(other),
             };
         };
-        self.take_read_inner(result)
+        self.take_read(result)
     }
 
     /// How much to read into the connection's own buffer: it doubles with what arrived, never by
@@ -281,11 +301,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         self.conn.extras().input.len().clamp(MIN_ROOM, READ_BUDGET)
     }
 
-    fn take_read(&mut self, result: io::Result<usize>) {
-        self.take_read_inner(result);
-    }
-
-    fn take_read_inner(&mut self, result: io::Result<usize>) -> Got {
+    fn take_read(&mut self, result: io::Result<usize>) -> Got {
         match result {
             Ok(0) => {
                 self.end_of_stream();
@@ -301,6 +317,7 @@ impl<'a, T: Transport> Pump<'a, T> {
                 let mut around =
                     Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
                 self.conn.data(bytes, &mut around);
+                self.now = around.now;
                 Got::Bytes(n)
             }
             Err(error) => match io_class(&error) {
@@ -388,6 +405,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.is_done() || self.conn.has_output() {
             return false;
         }
+        // What is closing takes no more messages, so there the end is in sight.
+        if self.conn.is_open() && self.conn.sent - self.sent_before > WRITE_BUDGET as u64 {
+            return false;
+        }
         let Some(outbox) = self.conn.outbox() else { return false };
         outbox.drain_into(self.out, READ_BUDGET);
         !self.out.is_empty()
@@ -404,16 +425,21 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.is_done() || self.conn.is_lingering() {
             return self.out.clear();
         }
+        self.wrap_layer();
         if self.conn.is_taken() {
             self.conn.extras().output.append(self.out);
             return self.out.clear();
         }
-        self.wrap_layer();
         let on_the_way = self.conn.output_held() + self.out.len();
         if on_the_way == 0 {
             return;
         }
         self.conn.filling(on_the_way, self.host.env());
+        if self.full {
+            self.conn.extras().output.append(self.out);
+            self.out.clear();
+            return self.conn.measured(self.host.env(), self.now);
+        }
         let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
         match result {
             Ok(n) => {
@@ -421,6 +447,7 @@ impl<'a, T: Transport> Pump<'a, T> {
                 let around =
                     Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
                 self.conn.progressed(n, &around);
+                self.full = self.conn.has_output();
             }
             Err(error) => self.send_failed(error),
         }
@@ -482,6 +509,9 @@ impl<'a, T: Transport> Pump<'a, T> {
         if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
             return;
         }
+        if self.conn.is_done() {
+            return; // its last words could not be written
+        }
         self.release();
         if self.conn.saw_eof() || !self.io.sees_end() || self.is_idle_in_drain() {
             return self.conn.done();
@@ -499,7 +529,9 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// An idle connection that a drain has found: its last output is long gone, so there is nothing
     /// to linger for.
     fn is_idle_in_drain(&self) -> bool {
-        self.conn.was_told() && self.conn.sent == self.sent_before
+        self.host.env().phase() == Phase::Draining
+            && self.conn.was_told()
+            && self.conn.sent == self.sent_before
     }
 
     fn release(&mut self) {
@@ -510,7 +542,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// The turn is over: either the connection is, or these are its wants.
     fn finish(mut self) -> Turn {
         if self.conn.is_taken() && !self.conn.is_done() {
-            self.conn.extras().output.append(self.out);
+            self.give_output();
             self.conn.fail(CloseReason::Taken);
         }
         for _ in 0..MAX_ROUNDS {
@@ -537,6 +569,15 @@ impl<'a, T: Transport> Pump<'a, T> {
         wants.again |= self.conn.outbox().is_some_and(|o| o.is_awake());
         self.conn.tidy();
         Turn::Wait(wants)
+    }
+
+    /// Whoever takes the socket gets what senders pushed as well.
+    fn give_output(&mut self) {
+        if let Some(outbox) = self.conn.outbox() {
+            outbox.close();
+            outbox.drain_into(self.out, usize::MAX);
+        }
+        self.flush();
     }
 
     fn over(&mut self) -> Turn {
@@ -566,53 +607,90 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Lets the layer read, and shows what came out.
     fn run_layer(&mut self) {
-        let env = self.host.env();
-        let mut plain_bytes = 0;
+        let mut n_plain = 0;
+        let mut n_replaced = 0;
         loop {
-            let held = self.conn.extras().input.len();
-            let room = (env.limits.input.saturating_sub(held)).clamp(1, READ_BUDGET);
-            let extras = self.conn.extras();
-            let Some(state) = extras.layer.as_deref_mut() else { break };
-            let plain = extras.input.room(0);
-            let before = plain.len();
-            let result = state.layer.read(state.wire.unread(), plain, room, extras.output.room(0));
-            plain_bytes += plain.len() - before;
-            let progress = match result {
-                Ok(progress) => progress,
-                Err(error) => return self.layer_failed(error),
-            };
+            let Some((progress, n)) = self.read_layer() else { return };
+            n_plain += n;
+            let Some(state) = self.conn.layer() else { break };
             state.wire.consume(progress.consumed);
-            state.more = progress.more;
             state.eof |= progress.eof;
-            let stuck = progress.consumed == 0 && plain.len() == before;
-            let replaced = progress.next.is_some();
+            let stuck = progress.consumed == 0 && n == 0;
+            // One that says so without giving anything is waiting for the wire nevertheless.
+            state.more = progress.more && !stuck;
             if let Some(next) = progress.next {
-                self.replace_layer(next);
+                n_replaced += 1;
+                n_plain += self.replace_layer(next);
+                if n_replaced <= MAX_REPLACED {
+                    continue;
+                }
             }
-            let enough = plain_bytes >= READ_BUDGET;
-            let waits = self.conn.layer().is_none_or(|s| s.wire.is_empty() && !s.more);
-            if enough || (waits && !replaced) || (stuck && !replaced) {
+            let Some(state) = self.conn.layer() else { break };
+            let goes_on = !stuck && (state.more || !state.wire.is_empty());
+            if !goes_on {
+                break;
+            }
+            if n_plain >= READ_BUDGET {
+                state.more = true;
                 break;
             }
         }
-        let peer_ended = self.conn.layer().is_some_and(|state| state.eof);
-        if self.conn.is_open() {
-            if plain_bytes > 0 {
-                self.around(|conn, around| conn.more_data(plain_bytes, around));
-            }
-            if peer_ended && !self.conn.saw_eof() && self.conn.is_open() {
-                self.around(|conn, around| conn.eof(around));
+        if self.is_wire_full() {
+            return;
+        }
+        if n_plain > 0 && self.conn.is_open() {
+            self.around(|conn, around| conn.more_data(n_plain, around));
+        }
+        let ended = self.conn.layer().is_some_and(|state| state.eof && !state.more);
+        // Not before the handler would have it: it may have paused, or yielded.
+        if ended && self.conn.is_open() && self.conn.wants_bytes() {
+            self.around(|conn, around| conn.eof(around));
+        }
+    }
+
+    /// One call of the layer's `read`, and how much plaintext it gave. `None` if it failed.
+    fn read_layer(&mut self) -> Option<(Progress, usize)> {
+        let limit = self.host.env().limits.input;
+        let extras = self.conn.extras();
+        let room = limit.saturating_sub(extras.input.len()).clamp(1, READ_BUDGET);
+        let Some(state) = extras.layer.as_deref_mut() else {
+            return Some((Progress::default(), 0));
+        };
+        let (plain, out) = (extras.input.room(0), extras.output.room(0));
+        let before = plain.len();
+        let LayerState { layer, wire, .. } = state;
+        let result = guarded(|| layer.read(wire.unread(), plain, room, out));
+        let n = plain.len() - before;
+        match result {
+            Ok(progress) => Some((progress, n)),
+            Err(reason) => {
+                self.layer_failed(reason);
+                None
             }
         }
     }
 
-    fn replace_layer(&mut self, next: Option<Box<dyn Layer>>) {
+    /// Ends a connection whose layer leaves more than the limit in the wire.
+    fn is_wire_full(&mut self) -> bool {
+        let limit = self.host.env().limits.input.max(READ_BUDGET);
+        let wanted = match self.conn.layer() {
+            Some(state) if !state.more && state.wire.len() >= limit => state.wire.len() + 1,
+            _ => return false,
+        };
+        self.conn.begin_close(CloseReason::InputLimit { wanted, limit });
+        true
+    }
+
+    /// Puts `next` in the layer's place, and tells how many bytes of the wire became plain by that.
+    fn replace_layer(&mut self, next: Option<Box<dyn Layer>>) -> usize {
         let extras = self.conn.extras();
-        let Some(state) = extras.layer.as_deref_mut() else { return };
+        let Some(state) = extras.layer.as_deref_mut() else { return 0 };
         match next {
             Some(layer) => {
                 state.layer = layer;
                 state.eof = false;
+                state.more = false;
+                0
             }
             None => {
                 let rest = std::mem::take(&mut state.wire).into_vec();
@@ -620,24 +698,28 @@ impl<'a, T: Transport> Pump<'a, T> {
                 extras.input.append(&rest);
                 extras.output.append(&plain);
                 extras.layer = None;
+                rest.len()
             }
         }
     }
 
     /// Moves the handler's output through the layer.
     fn wrap_layer(&mut self) {
-        let extras_exist = self.conn.has_layer();
-        if !extras_exist {
+        if !self.conn.has_layer() {
             return;
         }
         let extras = self.conn.extras();
         let Some(state) = extras.layer.as_deref_mut() else { return };
+        if state.closed {
+            return self.out.clear();
+        }
         state.plain.append(self.out);
-        while !state.plain.is_empty() {
-            match state.layer.write(&state.plain, extras.output.room(0)) {
+        let LayerState { layer, plain, .. } = state;
+        while !plain.is_empty() {
+            match guarded(|| layer.write(plain, extras.output.room(0))) {
                 Ok(0) => return,
-                Ok(n) => drop(state.plain.drain(..n)),
-                Err(error) => return self.layer_failed(error),
+                Ok(n) => drop(plain.drain(..n)),
+                Err(reason) => return self.layer_failed(reason),
             }
         }
     }
@@ -648,20 +730,33 @@ impl<'a, T: Transport> Pump<'a, T> {
         let Some(state) = extras.layer.as_deref_mut() else { return true };
         if !state.closed {
             state.closed = true;
-            state.layer.close(extras.output.room(0));
+            let (layer, out) = (&mut state.layer, extras.output.room(0));
+            // If it has no last words because it panicked, the peer will miss them.
+            let _ = guarded(|| {
+                layer.close(out);
+                Ok(())
+            });
             self.flush();
         }
         !self.conn.has_output()
     }
 
-    fn layer_failed(&mut self, error: crate::handler::BoxError) {
-        let extras = self.conn.extras();
-        if let Some(state) = extras.layer.as_deref_mut() {
+    fn layer_failed(&mut self, reason: CloseReason) {
+        if let Some(state) = self.conn.layer() {
             // It is broken: its last words are those of the error, which are in the output.
             state.closed = true;
+            state.more = false;
             state.plain.clear();
         }
-        self.conn.begin_close(CloseReason::Layer(error));
+        self.conn.begin_close(reason);
+    }
+}
+
+/// Calls a layer. If it fails or panics, that is the reason of the connection's end.
+fn guarded<R>(call: impl FnOnce() -> Result<R, BoxError>) -> Result<R, CloseReason> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(CloseReason::Layer),
+        Err(payload) => Err(CloseReason::Panic(crate::connection::panic_message(payload))),
     }
 }
 

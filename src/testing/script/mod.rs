@@ -20,6 +20,8 @@ use wire::Wire;
 
 /// How many turns in a row may move nothing before the script gives up.
 const MAX_IDLE_TURNS: usize = 10_000;
+/// How much may come and go in one step before the script gives up.
+const MAX_MOVED: u64 = 256 * 1024 * 1024;
 /// How many deadlines `advance` meets before it gives up.
 const MAX_DEADLINES: usize = 1_000_000;
 
@@ -88,7 +90,7 @@ const MAX_DEADLINES: usize = 1_000_000;
 ///
 /// # Panics
 /// A step panics if the connection does not come to rest: a callback yields, wakes itself or sets a
-/// timer of no length for ever.
+/// timer of no length for ever, or `on_writable` sends without end.
 pub struct Script {
     conn: Connection,
     wire: Wire,
@@ -348,11 +350,13 @@ impl Script {
     /// Gives the connection its turns until it waits for something. Every step does it; it is
     /// needed only after something else has happened, such as a [`Sender`](crate::Sender)'s push.
     pub fn settle(&mut self) -> &mut Self {
-        let mut moved = self.wire.moved();
+        let before = self.wire.moved();
+        let mut moved = before;
         let mut n_idle = 0;
         while self.turn() {
             n_idle = if self.wire.moved() == moved { n_idle + 1 } else { 0 };
             moved = self.wire.moved();
+            assert!(moved - before < MAX_MOVED, "the connection sends without end");
             assert!(
                 n_idle < MAX_IDLE_TURNS,
                 "the connection does not come to rest: after {n_idle} turns in which nothing came \
