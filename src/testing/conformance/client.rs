@@ -217,20 +217,6 @@ impl Client {
         Ok(())
     }
 
-    /// Whether something is there to be read, or the connection has ended, without waiting.
-    pub(super) fn is_silent(&mut self) -> Result<bool, Failure> {
-        if !self.got.is_empty() || self.ended {
-            return Ok(false);
-        }
-        self.socket.set_nonblocking(true).or_fail("non-blocking")?;
-        let got = match self.fill() {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Ok(_) | Err(_) => Ok(false),
-        };
-        self.socket.set_nonblocking(false).or_fail("blocking")?;
-        got
-    }
-
     /// Reads once. `false` is the end of the stream.
     fn fill(&mut self) -> io::Result<bool> {
         if self.ended {

@@ -61,6 +61,97 @@ macro_rules! __conformance_questions {
 
             any crowd a_push_finds_its_connection_after_others_have_left;
             any crowd a_push_to_all_from_a_callback_reaches_all;
+
+            any panics a_panic_in_on_open_ends_one_connection;
+            any panics a_panic_in_on_data_ends_one_connection;
+            any panics a_panic_in_on_eof_ends_one_connection;
+            any panics a_panic_in_on_writable_ends_one_connection;
+            any panics a_panic_in_on_wake_ends_one_connection;
+            any panics a_panic_in_on_timer_ends_one_connection;
+            any panics a_panic_in_on_shutdown_ends_one_connection;
+            any panics a_panic_in_on_close_is_swallowed;
+            any panics a_panic_in_a_handlers_drop_is_swallowed;
+            any panics a_panic_in_the_factory_ends_one_connection;
+            any panics a_panic_keeps_the_output_before_it;
+            any panics a_payload_that_panics_is_dropped_with_care;
+            any panics a_panic_under_a_lock_of_the_users_poisons_nothing_else;
+
+            any times a_timer_is_never_early_and_never_forgotten;
+            any times a_timer_may_be_set_again_and_again;
+            any times a_timer_replaces_the_one_before;
+            any times a_timer_that_is_cleared_or_never_does_not_run_out;
+            any times a_timer_counts_from_the_end_of_its_callback;
+            any times an_idle_connection_is_closed;
+            any times a_byte_restarts_the_idle_clock_and_output_does_not;
+            any times a_peer_that_connects_and_says_nothing_is_closed;
+            any times drips_do_not_restart_the_message_clock;
+            any times a_half_closed_connection_ends_in_time;
+            any times a_connection_may_exempt_itself_from_the_idle_clock;
+            any times a_connection_may_shorten_its_idle_clock;
+            any times a_busy_connection_is_not_idle;
+            any times a_paused_connection_is_not_idle;
+
+            any push a_message_reaches_a_connection_that_waits;
+            any push messages_and_replies_share_a_connection;
+            any push ten_thousand_messages_arrive_in_order;
+            any push messages_of_many_threads_are_never_torn;
+            any push a_message_never_splits_the_output_of_a_callback;
+            any push a_wake_calls_on_wake;
+            any push no_wake_is_lost;
+            any push wakes_reach_each_of_many_connections;
+            any push a_full_connection_hands_the_message_back;
+            any push nothing_is_accepted_after_the_end;
+            any push a_late_message_reaches_nobody_else;
+            any push late_messages_race_with_the_end;
+            any push a_close_from_elsewhere_writes_what_was_sent;
+            any push closing_twice_is_closing_once;
+            any push connections_may_send_to_each_other;
+            any push what_is_pending_falls_to_nothing;
+            any push a_sender_made_late_reaches_its_connection;
+            any push a_message_reaches_a_connection_with_a_far_deadline;
+
+            any limits the_limit_of_connections_is_exact;
+            any limits a_place_that_is_free_is_taken_at_once;
+            any limits a_place_is_free_when_the_server_closes;
+            any limits accepting_can_be_paused;
+            any limits connections_are_listed_and_counted;
+            any limits a_handler_knows_both_addresses_and_its_number;
+            any limits silent_connections_take_nothing_from_others;
+            any limits a_burst_of_connections_is_all_accepted;
+            any limits a_blocking_handler_says_where_it_may;
+
+            any drain a_drain_closes_idle_connections_at_once;
+            any drain a_drain_of_a_server_without_connections_is_prompt;
+            any drain nobody_connects_after_a_drain;
+            any drain a_drain_lets_busy_connections_finish;
+            any drain what_was_sent_before_a_drain_is_answered;
+            plain drain the_backlog_is_served_before_the_end;
+            plain drain a_drain_may_begin_before_the_server_runs;
+            any drain a_stop_before_the_server_runs_ends_it;
+            any drain on_shutdown_is_called_once;
+            any drain the_deadline_ends_what_is_left;
+            any drain a_stop_resets_everybody;
+            any drain draining_twice_is_draining_once;
+            any drain a_later_drain_brings_the_end_closer;
+            any drain a_drain_from_a_handler_begins_and_returns;
+            any drain grace_serves_those_who_still_come;
+            any drain grace_ends_by_itself;
+            any drain a_drain_reaches_whoever_waits_for_something_else;
+            any drain a_server_can_be_joined;
+            any drain dropping_the_handle_drains;
+            any drain a_drain_while_clients_come_and_go_loses_no_request;
+
+            any families connections_come_over_ipv4;
+            any families connections_come_over_ipv6;
+            any families several_addresses_make_one_server;
+            any families an_existing_listener_is_served;
+            any families connections_come_over_unix_sockets;
+
+            any reentry everything_may_be_called_from_every_callback;
+            any reentry every_callback_may_close_itself_and_others;
+            any reentry every_callback_may_begin_a_drain;
+            any reentry every_callback_may_stop_the_server;
+            any reentry the_last_callback_may_call_everything_but_speak;
         }
     };
 }

@@ -139,8 +139,29 @@ impl Stage {
         F: Fn(&Peer, &Arc<Log>) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        let Ready { server, log, events } = ready;
-        let (wrap, its_log) = (self.subject.wrap.clone(), Arc::clone(&log));
+        let (log, events) = (Arc::clone(&ready.log), Arc::clone(&ready.events));
+        let handle = self.start(ready, factory)?;
+        let running = Arc::new(Running { handle, log, events, subject: self.subject.clone() });
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&running));
+        Ok(running)
+    }
+
+    /// A server that the question looks after itself.
+    pub(super) fn serve_apart<F, H>(&self, factory: F) -> Result<ServerHandle, Failure>
+    where
+        F: Fn(&Peer, &Arc<Log>) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        self.start(self.ready(|builder| bind(builder, "127.0.0.1:0"))?, factory)
+    }
+
+    fn start<F, H>(&self, ready: Ready, factory: F) -> Result<ServerHandle, Failure>
+    where
+        F: Fn(&Peer, &Arc<Log>) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        let Ready { server, log: its_log, .. } = ready;
+        let wrap = self.subject.wrap.clone();
         let make = move |peer: &Peer| {
             let handler = Box::new(factory(peer, &its_log));
             let checked: Box<dyn Handler> = Box::new(Checked::new(handler, Arc::clone(&its_log)));
@@ -149,10 +170,7 @@ impl Stage {
                 None => checked,
             }
         };
-        let handle = server.spawn(make).or_fail("the server starts")?;
-        let running = Arc::new(Running { handle, log, events, subject: self.subject.clone() });
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&running));
-        Ok(running)
+        server.spawn(make).or_fail("the server starts")
     }
 }
 
