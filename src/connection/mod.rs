@@ -419,6 +419,10 @@ impl Connection {
             return;
         }
         self.flags.drain = Drain::Told;
+        // What keeps it busy now may be over before the turn is.
+        if self.is_busy() {
+            self.flags.drain = Drain::Finishing;
+        }
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
         // Whether its output is taken at once or later must make no difference.
         self.flags.finishing |= self.is_busy() || !around.out.is_empty();
