@@ -9,12 +9,13 @@
 //!
 //! ```text
 //!   session's thread                 who drains
-//!   parked = true                    phase = Draining
-//!   look at the phase                look at `parked`
+//!   RUNNING -> PARKED                phase = Draining
+//!   look at the phase                PARKED -> CUT, and only then shut down
 //! ```
 //!
 //! Both sides write first and look then, in one total order (`SeqCst`), so that at least one of
-//! them sees the other.
+//! them sees the other. A thread that stops being parked finds out whether it was cut, before it
+//! reads again: it never takes the cut for the peer's end.
 
 use super::live::Reach;
 use super::{Scratch, Session};
@@ -23,7 +24,7 @@ use crate::handler::{CloseReason, Wake};
 use crate::net::{Interest, SharedStream, WakeFd, wait_any};
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -31,21 +32,21 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct BlockingHandle {
     socket: SharedStream,
-    /// The thread blocks in its read, or is about to.
-    parked: AtomicBool,
-    /// The socket was shut down for reading by us, not by the peer.
-    cut: AtomicBool,
+    /// `RUNNING`, `PARKED` or `CUT`.
+    state: AtomicU8,
     bell: OnceLock<Option<WakeFd>>,
 }
 
+/// The thread does not block in its read.
+const RUNNING: u8 = 0;
+/// It does, or is about to.
+const PARKED: u8 = 1;
+/// The socket was shut down for reading by us, or is about to be. There is no way back.
+const CUT: u8 = 2;
+
 impl BlockingHandle {
     fn new(socket: SharedStream) -> Self {
-        Self {
-            socket,
-            parked: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
-            bell: OnceLock::new(),
-        }
+        Self { socket, state: AtomicU8::new(RUNNING), bell: OnceLock::new() }
     }
 
     /// Makes the bell, if there is none. Called on the session's own thread only.
@@ -58,12 +59,8 @@ impl BlockingHandle {
     }
 
     /// Has the thread look at the phase, which was changed before.
-    pub(crate) fn interrupt(&self, by_force: bool) {
-        if by_force {
-            self.cut.store(true, Ordering::SeqCst);
-            self.socket.shutdown(Shutdown::Both);
-        } else if self.parked.load(Ordering::SeqCst) {
-            self.cut.store(true, Ordering::SeqCst);
+    pub(crate) fn interrupt(&self) {
+        if self.exchange(PARKED, CUT) {
             self.socket.shutdown(Shutdown::Read);
         }
         // Pairs with the fence of `Driver::bell_is_in_time`.
@@ -71,6 +68,30 @@ impl BlockingHandle {
         if let Some(bell) = self.bell() {
             bell.ring();
         }
+    }
+
+    /// The thread did not answer in time, and nobody waits for it any more: its peer should not
+    /// either.
+    pub(crate) fn sever(&self) {
+        self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Says that the thread may be cut in on from here on. `false` if it was cut already.
+    fn park(&self) -> bool {
+        self.exchange(RUNNING, PARKED)
+    }
+
+    fn unpark(&self) {
+        // What fails is that the thread was cut meanwhile.
+        self.exchange(PARKED, RUNNING);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == CUT
+    }
+
+    fn exchange(&self, from: u8, to: u8) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 
@@ -125,7 +146,7 @@ impl Driver {
             let Turn::Wait(wants) = turn else { return };
             if wants.again {
                 ready = Ready::NONE;
-            } else if self.session.conn.is_quiet() {
+            } else if self.session.conn.is_quiet() && !self.handle.is_cut() {
                 self.limit_read(wants.deadline, now);
                 (ready, received) = self.park(phase, scratch);
             } else {
@@ -141,12 +162,11 @@ impl Driver {
     /// Says that this thread may be cut in on from here on. `false` if the phase is not `seen` any
     /// more: whoever changed it may not have seen us parked, so we must look at it first.
     fn announce_parked(&self, seen: Phase) -> bool {
-        self.handle.parked.store(true, Ordering::SeqCst);
-        let unchanged = self.phase() == seen;
-        if !unchanged {
-            self.handle.parked.store(false, Ordering::SeqCst);
+        let parked = self.handle.park() && self.phase() == seen;
+        if !parked {
+            self.handle.unpark();
         }
-        unchanged
+        parked
     }
 
     /// Blocks in a read, until bytes come, the time-out passes or a drain cuts in.
@@ -155,9 +175,10 @@ impl Driver {
             return (Ready::NONE, None);
         }
         let result = self.session.stream().recv_blocking(&mut scratch.input);
-        self.handle.parked.store(false, Ordering::SeqCst);
+        self.handle.unpark();
+        let cut = self.note_cut();
         match result {
-            Ok(0) if self.is_cut() => (Ready::NONE, None),
+            Ok(0) if cut => (Ready::NONE, None),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 // It was too short, or the deadline is due: set it anew before the next read.
                 self.read_timeout = Some(Duration::MAX);
@@ -168,8 +189,8 @@ impl Driver {
     }
 
     /// Whether the socket was shut down by us. Reads do not take that for the peer's end then.
-    fn is_cut(&mut self) -> bool {
-        let cut = self.handle.cut.load(Ordering::SeqCst);
+    fn note_cut(&mut self) -> bool {
+        let cut = self.handle.is_cut();
         if let Some(stream) = self.session.stream.as_mut().filter(|_| cut) {
             stream.ignore_end();
         }
@@ -199,6 +220,9 @@ impl Driver {
             if self.session.conn.outbox().is_some() {
                 return self.fail(io::Error::other("no descriptor for the bell of a sender"));
             }
+            if self.handle.is_cut() {
+                return self.fail(io::Error::other("no descriptor for the bell of a drain"));
+            }
             if !self.announce_parked(seen) {
                 return Ready::NONE;
             }
@@ -206,7 +230,8 @@ impl Driver {
             return Ready::NONE;
         }
         let woken = self.watch(wants);
-        self.handle.parked.store(false, Ordering::SeqCst);
+        self.handle.unpark();
+        self.note_cut();
         match woken {
             Ok(true) => Ready::BOTH,
             Ok(false) => Ready::NONE,
@@ -226,7 +251,7 @@ impl Driver {
     /// Watches the socket, if anything is wanted of it, and the bell, with poll(2).
     fn watch(&mut self, wants: &Wants) -> io::Result<bool> {
         // A socket that was cut is readable for ever.
-        let interest = Interest { read: wants.read && !self.is_cut(), write: wants.write };
+        let interest = Interest { read: wants.read && !self.note_cut(), write: wants.write };
         let bell = self.handle.bell();
         if interest == Interest::default() {
             return wait_any(&[], bell, wants.deadline);

@@ -1,7 +1,7 @@
 //! What all sessions of a server share.
 
 use super::live::{Live, Reach};
-use crate::connection::{Env, Limits, Phase, Timeouts};
+use crate::connection::{Env, Limits, Timeouts};
 use crate::handler::{ConnectionInfo, ControlTarget, Handler, Peer, Wake};
 use crate::layer::Layer;
 use crate::net::WakeFd;
@@ -131,9 +131,15 @@ impl Core {
             self.live.wake_all(|reach| match reach {
                 Reach::Wake(wake, key) => wake.wake(*key),
                 Reach::Thread(None) => (),
-                Reach::Thread(Some(handle)) => handle.interrupt(phase >= Phase::Stopped),
+                Reach::Thread(Some(handle)) => handle.interrupt(),
             });
             self.wake_acceptor();
+        }
+        if step.give_up {
+            self.live.wake_all(|reach| match reach {
+                Reach::Thread(Some(handle)) => handle.sever(),
+                _ => (),
+            });
         }
         (step.next, step.give_up)
     }
