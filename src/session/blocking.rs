@@ -15,13 +15,15 @@
 //!
 //! Both sides write first and look then, in one total order (`SeqCst`), so that at least one of
 //! them sees the other. A thread that stops being parked finds out whether it was cut, before it
-//! reads again: it never takes the cut for the peer's end.
+//! reads again: it never takes the cut for the peer's end. A handler that goes on after that is
+//! still spoken to where the system keeps taking bytes (TCP on Linux), by edges; the peer's end
+//! cannot be told from our own any more.
 
 use super::live::Reach;
 use super::{Scratch, Session};
 use crate::connection::{Phase, Ready, Turn, Wants};
 use crate::handler::{CloseReason, Wake};
-use crate::net::{Interest, SharedStream, WakeFd, wait_any};
+use crate::net::{EdgeWatch, Interest, SharedStream, WakeFd, wait_any};
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
@@ -111,7 +113,7 @@ const SLACK: Duration = Duration::from_millis(24);
 pub(super) fn run(mut session: Session, scratch: &mut Scratch) {
     let may_block = std::mem::replace(&mut scratch.may_block, true);
     let handle = share(&mut session);
-    let mut driver = Driver { session, handle, read_timeout: None };
+    let mut driver = Driver { session, handle, read_timeout: None, edges: None };
     driver.drive(scratch);
     drop(driver);
     scratch.may_block = may_block;
@@ -133,19 +135,28 @@ struct Driver {
     handle: Arc<BlockingHandle>,
     /// The time-out that the socket has, if it has one: it is set only when it changes.
     read_timeout: Option<Duration>,
+    /// Made once the socket is cut, if the system knows such a thing.
+    edges: Option<EdgeWatch>,
 }
 
 impl Driver {
     fn drive(&mut self, scratch: &mut Scratch) {
         let mut ready = Ready::NONE;
         let mut received = None;
+        let mut wanted = false;
         loop {
             let phase = self.phase();
             let now = Instant::now();
+            let before = self.session.conn.received;
             let turn = self.session.turn_with(ready, received.take(), now, scratch);
             let Turn::Wait(wants) = turn else { return };
+            let heard = self.session.conn.received > before;
+            let silent = std::mem::replace(&mut wanted, wants.read) && ready.read && !heard;
             if wants.again {
                 ready = Ready::NONE;
+            } else if wants.read && !silent && self.note_cut() {
+                // An edge tells only once: read until nothing is left.
+                ready = Ready::READ;
             } else if self.session.conn.is_quiet() && !self.handle.is_cut() {
                 self.limit_read(wants.deadline, now);
                 (ready, received) = self.park(phase, scratch);
@@ -251,8 +262,16 @@ impl Driver {
     /// Watches the socket, if anything is wanted of it, and the bell, with poll(2).
     fn watch(&mut self, wants: &Wants) -> io::Result<bool> {
         // A socket that was cut is readable for ever.
-        let interest = Interest { read: wants.read && !self.note_cut(), write: wants.write };
+        let cut = self.note_cut();
+        if cut && wants.read && self.edges.is_none() {
+            self.edges = EdgeWatch::new(self.session.stream().socket())?;
+        }
         let bell = self.handle.bell();
+        if let (Some(edges), Some(bell)) = (self.edges.as_ref().filter(|_| wants.read), bell) {
+            let socket = self.session.stream().socket();
+            return edges.wait(socket, wants.write, bell, wants.deadline);
+        }
+        let interest = Interest { read: wants.read && !cut, write: wants.write };
         if interest == Interest::default() {
             return wait_any(&[], bell, wants.deadline);
         }

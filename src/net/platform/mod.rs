@@ -6,6 +6,8 @@
 //! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
 //! - `WakeFd`: something to wait on that another thread can ring; `ring`.
 //! - `wait_any(sources, wake, deadline)`: waits for some of a few sockets, a ring, or an instant.
+//! - `EdgeWatch`: waits for new bytes of a socket that was shut down for reading, which is readable
+//!   for ever as far as `wait_any` can tell. `new` gives `None` on systems that have no such thing.
 //! - `credentials(socket)`: who is at the other end of a Unix socket.
 //! - `descriptor_limit()`: how many sockets and files the process may have open.
 

@@ -116,6 +116,26 @@ fn time_left(deadline: Option<Instant>) -> Duration {
     })
 }
 
+/// There is no such thing here: what comes after a shutdown for reading is dropped.
+#[derive(Debug)]
+pub(crate) enum EdgeWatch {}
+
+impl EdgeWatch {
+    pub(crate) fn new(_socket: &Socket) -> io::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn wait(
+        &self,
+        _socket: &Socket,
+        _writes: bool,
+        _wake: &WakeFd,
+        _deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        match *self {}
+    }
+}
+
 /// Process, user and group at the other end of a Unix socket: there are none here.
 pub(crate) fn credentials(_socket: &Socket) -> Option<(i32, u32, u32)> {
     None

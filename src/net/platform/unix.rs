@@ -146,6 +146,77 @@ pub(crate) fn wait_any(
     Ok(ready)
 }
 
+/// New bytes of a socket that was shut down for reading. poll(2) takes it for readable for ever;
+/// an edge-triggered epoll tells only what is new. Linux goes on taking bytes after a
+/// shutdown(SHUT_RD) of a TCP socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[derive(Debug)]
+pub(crate) struct EdgeWatch {
+    epoll: OwnedFd,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl EdgeWatch {
+    /// The first wait ends at once.
+    pub(crate) fn new(socket: &Socket) -> io::Result<Option<Self>> {
+        use rustix::event::epoll::{CreateFlags, EventData, EventFlags, add, create};
+        let epoll = create(CreateFlags::CLOEXEC)?;
+        add(&epoll, socket, EventData::new_u64(0), EventFlags::IN | EventFlags::ET)?;
+        Ok(Some(Self { epoll }))
+    }
+
+    /// As `wait_any` does, for this socket. Whoever is told must read until nothing is left.
+    pub(crate) fn wait(
+        &self,
+        socket: &Socket,
+        writes: bool,
+        wake: &WakeFd,
+        deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        let edge = PollFd::new(&self.epoll, PollFlags::IN);
+        let write = PollFd::new(socket, PollFlags::OUT);
+        // A socket that is not to be written would end the wait by its end alone.
+        let (ready, rung) = if writes {
+            wait_for(&mut [edge, write, of_bell(wake)], 2, deadline)
+        } else {
+            wait_for(&mut [edge, of_bell(wake)], 1, deadline)
+        }?;
+        if rung {
+            wake.clear();
+        }
+        if ready {
+            let mut seen = [rustix::event::epoll::Event {
+                flags: rustix::event::epoll::EventFlags::empty(),
+                data: rustix::event::epoll::EventData::new_u64(0),
+            }];
+            rustix::event::epoll::wait(&self.epoll, &mut seen, Some(&Timespec::default()))?;
+        }
+        Ok(ready)
+    }
+}
+
+/// Other systems drop what comes after a shutdown for reading.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[derive(Debug)]
+pub(crate) enum EdgeWatch {}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl EdgeWatch {
+    pub(crate) fn new(_socket: &Socket) -> io::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) fn wait(
+        &self,
+        _socket: &Socket,
+        _writes: bool,
+        _wake: &WakeFd,
+        _deadline: Option<Instant>,
+    ) -> io::Result<bool> {
+        match *self {}
+    }
+}
+
 fn of_socket<'a>((socket, interest): &(&'a Socket, Interest)) -> PollFd<'a> {
     PollFd::new(*socket, poll_flags(*interest))
 }
