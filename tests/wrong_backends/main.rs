@@ -57,7 +57,7 @@ const HANDLERS: &[(Broken, &str)] = &[
     (Broken::LosesWhatWasLeft, "the_end_shows_what_was_left"),
     (Broken::RepeatsWhatWasLeft, "a_request_in_pieces_is_one_request"),
     (Broken::Reorders, "a_stream_may_come_in_any_pieces"),
-    (Broken::SendsTwice, "a_stream_may_come_in_any_pieces"),
+    (Broken::SendsTwice, "a_half_close_after_a_mib_returns_it_all"),
     (Broken::SwallowsErrors, "an_error_of_any_callback_closes_after_its_output"),
     (Broken::SkipsWake, "any_callback_may_close"),
     (Broken::SkipsTimer, "any_callback_may_close"),

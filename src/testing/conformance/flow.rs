@@ -1,13 +1,13 @@
 //! What a callback asks for by its action: more bytes, a turn for others, a pause.
 
-use super::client::pattern;
+use super::client::{Client, pattern};
 use super::role::Role;
-use super::stage::{Asked, Stage, check};
+use super::stage::{Asked, PATIENCE, Stage, check};
 use crate::connection::Limits;
 use crate::handler::{Action, CloseKind, Sender};
 use crate::net::SocketOptions;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 pub(super) fn wanted_bytes_are_waited_for(stage: &Stage) -> Asked {
@@ -248,34 +248,88 @@ pub(super) fn a_peer_that_never_reads_disturbs_nobody(stage: &Stage) -> Asked {
 }
 
 pub(super) fn a_busy_peer_starves_nobody(stage: &Stage) -> Asked {
-    let total = Arc::new(AtomicUsize::new(0));
-    let its_total = Arc::clone(&total);
+    let race = Arc::new(Race::default());
+    let its_race = Arc::clone(&race);
     let server = stage.serve(move |_, _| {
-        let total = Arc::clone(&its_total);
+        let race = Arc::clone(&its_race);
         Role::echo().data(move |input, cx| {
-            if input.first() == Some(&b'?') {
-                cx.send(input.take());
+            match input.take() {
+                b"?" => cx.send(b"?"),
+                bytes => race.took(bytes.len()),
             }
-            total.fetch_add(input.take().len(), Ordering::Relaxed);
             Ok(Action::Continue)
         })
     })?;
-    let mut hogs = (0..3).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
-    let stop = AtomicBool::new(false);
+    let mut hog = server.connect()?;
     std::thread::scope(|scope| {
-        for hog in &mut hogs {
-            let stop = &stop;
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) && hog.try_send(&[0; 16 * 1024]).is_ok() {}
-            });
-        }
+        let its_race = &race;
+        scope.spawn(move || its_race.run(&mut hog));
+        // From here on the hog's socket is ready whenever anybody looks.
+        race.wait(|race| race.sent >= LEAST_LEAD);
         let asked = server.connect().and_then(|mut client| {
             (0..20).try_for_each(|_| {
                 client.send(b"?")?;
                 client.expect(b"?")
             })
         });
-        stop.store(true, Ordering::Relaxed);
+        race.change(|race| race.over = true);
         asked
     })
+}
+
+/// A peer that is always ahead of its handler: a callback does not return before more has come, so
+/// its socket is never without something to read.
+#[derive(Default)]
+struct Race {
+    state: Mutex<RaceState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct RaceState {
+    sent: usize,
+    taken: usize,
+    over: bool,
+}
+
+/// How much the peer sends at once.
+const STEP: usize = 4 * 1024;
+/// How far the peer is ahead at least.
+const LEAST_LEAD: usize = 2 * STEP;
+/// How far at most: no more than a receiver's window takes at once, since what waits in the sender
+/// is nothing to read.
+const MOST_LEAD: usize = 8 * STEP;
+
+impl Race {
+    /// The peer's part: sends until it is over.
+    fn run(&self, hog: &mut Client) {
+        while hog.try_send(&[0; STEP]).is_ok() {
+            self.change(|race| race.sent += STEP);
+            self.wait(|race| race.sent < race.taken + MOST_LEAD);
+            if self.lock().over {
+                return;
+            }
+        }
+    }
+
+    /// The handler's part.
+    fn took(&self, n: usize) {
+        self.change(|race| race.taken += n);
+        self.wait(|race| race.sent >= race.taken + LEAST_LEAD);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut RaceState)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, is_so: impl Fn(&RaceState) -> bool) {
+        let not_yet = |race: &mut RaceState| !race.over && !is_so(race);
+        let waited = self.changed.wait_timeout_while(self.lock(), PATIENCE, not_yet);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RaceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
