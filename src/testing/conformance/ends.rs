@@ -1,6 +1,7 @@
 //! How connections begin and end.
 
-use super::client::pattern;
+use super::checker::Log;
+use super::client::{Client, pattern};
 use super::role::Role;
 use super::stage::{Asked, OrFail, Running, Stage, check};
 use crate::connection::Timeouts;
@@ -316,7 +317,7 @@ pub(super) fn acting(
 }
 
 /// Has a client bring about a callback of [`acting`].
-pub(super) fn provoke(client: &mut super::client::Client, callback: &str) -> Asked {
+pub(super) fn provoke(client: &mut Client, callback: &str) -> Asked {
     match callback {
         "open" => Ok(()),
         "eof" => client.finish(),
@@ -374,7 +375,7 @@ pub(super) fn a_peer_that_left_before_the_accept_harms_nobody(stage: &Stage) -> 
     let ready = stage.ready(|b| super::stage::bind(b, "127.0.0.1:0"))?;
     let addr = ready.server.local_addrs()[0].clone();
     for n in 0..20 {
-        let client = super::client::Client::connect(&addr, None)?;
+        let client = Client::connect(&addr, None)?;
         if n % 2 == 0 {
             client.reset()?;
         }
@@ -433,26 +434,7 @@ pub(super) fn a_socket_can_be_taken_out_of_the_server(stage: &Stage) -> Asked {
 
 pub(super) fn urgent_data_is_no_reason_to_spin(stage: &Stage) -> Asked {
     // While the urgent byte is there, the connection's thread must sleep between its timers.
-    let server = stage.serve(|_, log| {
-        let log = Arc::clone(log);
-        let mut before: Option<Look> = None;
-        Role::echo()
-            .data(|input, cx| {
-                cx.send(input.take());
-                cx.set_timer(Duration::from_millis(20));
-                Ok(Action::Continue)
-            })
-            .timer(move |cx| {
-                let look = Look::now();
-                if before.as_ref().is_some_and(|before| look.is_busy_since(before)) {
-                    log.violation("the thread spins");
-                }
-                before = Some(look);
-                log.note("timer");
-                cx.set_timer(Duration::from_millis(20));
-                Ok(Action::Continue)
-            })
-    })?;
+    let server = stage.serve(|_, log| calm(log))?;
     let mut clients = (0..4).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
     for client in &mut clients {
         client.send(b"a")?;
@@ -467,23 +449,91 @@ pub(super) fn urgent_data_is_no_reason_to_spin(stage: &Stage) -> Asked {
     Ok(())
 }
 
+pub(super) fn a_reset_of_a_paused_connection_is_no_reason_to_spin(stage: &Stage) -> Asked {
+    let server = stage.serve(|_, log| {
+        let its_log = Arc::clone(log);
+        calm(log).data(move |input, cx| {
+            if input.take() == b"p" {
+                its_log.note("paused");
+                return Ok(Action::Pause);
+            }
+            cx.send("a");
+            cx.set_timer(Duration::from_millis(20));
+            Ok(Action::Continue)
+        })
+    })?;
+    let mut clients = (0..8).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
+    for client in &mut clients[..4] {
+        client.send(b"p")?;
+    }
+    server.log.wait_notes("paused", 4)?;
+    clients.drain(..4).try_for_each(Client::reset)?;
+    for client in &mut clients {
+        client.send(b"a")?;
+        client.expect(b"a")?;
+    }
+    server.log.wait_notes("timer", 4 * clients.len())
+}
+
+pub(super) fn a_full_server_is_no_reason_to_spin(stage: &Stage) -> Asked {
+    let server = stage.serve_with(|b| b.max_connections(4), |_, log| calm(log))?;
+    let mut clients = (0..4).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
+    // They wait in the backlog.
+    let waiting = (0..4).map(|_| server.connect_silently()).collect::<Result<Vec<_>, _>>()?;
+    for client in &mut clients {
+        client.send(b"a")?;
+        client.expect(b"a")?;
+    }
+    server.log.wait_notes("timer", 4 * clients.len())?;
+    drop(waiting);
+    Ok(())
+}
+
+/// Echoes, and looks from time to time whether its thread has slept meanwhile.
+fn calm(log: &Arc<Log>) -> Role {
+    let log = Arc::clone(log);
+    let mut before: Option<Look> = None;
+    Role::echo()
+        .data(|input, cx| {
+            cx.send(input.take());
+            cx.set_timer(Duration::from_millis(20));
+            Ok(Action::Continue)
+        })
+        .timer(move |cx| {
+            let look = Look::now();
+            if before.as_ref().is_some_and(|before| look.is_busy_since(before)) {
+                log.violation("the thread spins");
+            }
+            before = Some(look);
+            log.note("timer");
+            cx.set_timer(Duration::from_millis(20));
+            Ok(Action::Continue)
+        })
+}
+
 /// What a thread has used of its core by now, where the system tells.
 struct Look {
     thread: std::thread::ThreadId,
     at: Instant,
-    used: Option<Duration>,
+    used: Duration,
+    /// How long it was ready to run, but others ran.
+    waited: Duration,
 }
 
 impl Look {
     fn now() -> Self {
         // Linux: nanoseconds on the core, nanoseconds of waiting for it, and more.
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let used = text.split(' ').next().and_then(|ns| ns.parse().ok()).map(Duration::from_nanos);
-        Self { thread: std::thread::current().id(), at: Instant::now(), used }
+        let mut fields = text.split(' ').map(|ns| ns.parse().unwrap_or_default());
+        let mut next = || fields.next().map(Duration::from_nanos).unwrap_or_default();
+        let (used, waited) = (next(), next());
+        Self { thread: std::thread::current().id(), at: Instant::now(), used, waited }
     }
 
+    /// Of the time that the system gave it, it has used the larger part.
     fn is_busy_since(&self, before: &Self) -> bool {
-        let used = self.used.zip(before.used).map(|(now, then)| now.saturating_sub(then));
-        self.thread == before.thread && used.is_some_and(|used| used > (self.at - before.at) / 2)
+        let waited = self.waited.saturating_sub(before.waited);
+        let given = (self.at - before.at).saturating_sub(waited);
+        self.thread == before.thread && self.used.saturating_sub(before.used) > given / 2
     }
 }

@@ -58,6 +58,8 @@ macro_rules! __conformance_questions {
             any ends short_connections_leave_nothing;
             plain ends a_socket_can_be_taken_out_of_the_server;
             plain ends urgent_data_is_no_reason_to_spin;
+            any ends a_reset_of_a_paused_connection_is_no_reason_to_spin;
+            any ends a_full_server_is_no_reason_to_spin;
 
             any crowd a_push_finds_its_connection_after_others_have_left;
             any crowd a_push_to_all_from_a_callback_reaches_all;
@@ -122,6 +124,7 @@ macro_rules! __conformance_questions {
 
             any drain a_drain_closes_idle_connections_at_once;
             any drain a_drain_of_a_server_without_connections_is_prompt;
+            any drain nobody_connects_during_a_drain;
             any drain nobody_connects_after_a_drain;
             any drain a_drain_lets_busy_connections_finish;
             any drain what_was_sent_before_a_drain_is_answered;
