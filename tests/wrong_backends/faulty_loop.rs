@@ -56,6 +56,9 @@ pub(crate) enum Defect {
     NeverWatchesAgain,
     /// A hang-up is taken for the end: what came before it is not read.
     DropsOnHangUp,
+    /// A socket that nothing is wanted of stays in the poller, which reports its errors all the
+    /// same.
+    WatchesThePaused,
     /// A session that waits for nothing on its socket is taken for dead.
     DropsPaused,
     /// Each event is counted by reading a byte of it.
@@ -80,8 +83,10 @@ pub(crate) enum Defect {
     AcceptsThree,
     /// Only the first listener is watched.
     WatchesOneListener,
-    /// The acceptor is not asked any more once it was full.
+    /// The acceptor is not asked any more once it was full, as long as anybody is there.
     ForgetsTheAcceptorWhenFull,
+    /// Listeners are watched also when the acceptor can take nobody.
+    WatchesFullListeners,
     /// Wakes of the acceptor are lost.
     LosesWakesOfTheAcceptor,
     /// The acceptor's deadline is not waited for.
@@ -113,6 +118,7 @@ impl Backend for FaultyLoop {
             acceptor,
             accepting: Wants::AGAIN,
             accepted: 0,
+            was_full: false,
             listeners: Vec::new(),
             kept: Vec::new(),
             epoll,
@@ -135,6 +141,7 @@ struct Loop<'a> {
     acceptor: &'a Acceptor,
     accepting: Wants,
     accepted: usize,
+    was_full: bool,
     /// The listeners that are watched.
     listeners: Vec<Arc<Listener>>,
     kept: Vec<Arc<Listener>>,
@@ -185,7 +192,8 @@ impl Loop<'_> {
 
     /// Returns whether the server is over.
     fn accept(&mut self) -> Result<bool, ServeError> {
-        if self.has(Defect::ForgetsTheAcceptorWhenFull) && is_full(self.acceptor) {
+        let is_forgotten = self.was_full && !self.sessions.is_empty();
+        if self.has(Defect::ForgetsTheAcceptorWhenFull) && is_forgotten {
             return Ok(false);
         }
         let mut admitted = Vec::new();
@@ -194,6 +202,7 @@ impl Loop<'_> {
             AcceptTurn::Finished => return Ok(true),
         }
         admitted.into_iter().for_each(|session| self.admit(session));
+        self.was_full = self.acceptor.live() >= self.acceptor.max_connections();
         self.follow_the_acceptor().map_err(ServeError::Wait)?;
         Ok(self.has(Defect::ReturnsEarly) && self.acceptor.listeners().is_empty())
     }
@@ -219,6 +228,10 @@ impl Loop<'_> {
     fn follow_the_acceptor(&mut self) -> io::Result<()> {
         if self.has(Defect::AcceptsThree) && self.accepted >= 3 {
             self.accepting.read = false;
+        }
+        let is_over = self.acceptor.listeners().is_empty();
+        if self.has(Defect::WatchesFullListeners) && !is_over && !self.listeners.is_empty() {
+            return Ok(());
         }
         if self.accepting.read == !self.listeners.is_empty() {
             return Ok(());
@@ -352,6 +365,10 @@ impl Loop<'_> {
             match (entry.watched.is_empty(), wanted.is_empty()) {
                 _ if entry.watched == wanted => continue,
                 (true, _) => epoll::add(&self.epoll, &entry.session, data, wanted)?,
+                (_, true) if defect == Some(Defect::WatchesThePaused) => {
+                    epoll::modify(&self.epoll, &entry.session, data, wanted)?;
+                    continue;
+                }
                 (_, true) => epoll::delete(&self.epoll, &entry.session)?,
                 _ => epoll::modify(&self.epoll, &entry.session, data, wanted)?,
             }
@@ -420,10 +437,6 @@ fn ready(flags: EventFlags) -> Ready {
 
 fn is_paused(wants: &Wants) -> bool {
     !wants.read && !wants.write && !wants.again
-}
-
-fn is_full(acceptor: &Acceptor) -> bool {
-    acceptor.live() >= acceptor.max_connections()
 }
 
 /// How other threads end the wait.

@@ -13,19 +13,20 @@ use faulty_handler::{Broken, FaultyHandler};
 use faulty_loop::{Defect, FaultyLoop};
 use faulty_threads::{OneByOne, TiedWorkers};
 use polyserve::testing::conformance::{Subject, ask, questions};
+use std::time::Instant;
 
 polyserve::conformance!(the_loop_without_a_defect, || FaultyLoop(None));
 
 /// Defects of a loop, and a question that finds each.
 const LOOPS: &[(Defect, &str)] = &[
-    (Defect::LosesWakes, "a_pause_stops_reading_until_a_resume_from_elsewhere"),
-    (Defect::ForgetsToAttach, "senders_reach_a_half_open_connection"),
-    (Defect::WakesTheNeighbour, "a_pause_stops_reading_until_a_resume_from_elsewhere"),
+    (Defect::LosesWakes, "a_message_reaches_a_connection_that_waits"),
+    (Defect::ForgetsToAttach, "a_message_reaches_a_connection_that_waits"),
+    (Defect::WakesTheNeighbour, "a_message_reaches_a_connection_that_waits"),
     (Defect::KeepsStaleKeys, "a_push_finds_its_connection_after_others_have_left"),
     (Defect::RemembersOneWake, "a_push_to_all_from_a_callback_reaches_all"),
     (Defect::LosesWakesOfItsOwnThread, "a_push_to_all_from_a_callback_reaches_all"),
-    (Defect::IgnoresDeadlines, "a_close_to_a_peer_that_never_reads_ends_by_the_stall"),
-    (Defect::StopsTheClock, "a_close_to_a_peer_that_never_reads_ends_by_the_stall"),
+    (Defect::IgnoresDeadlines, "an_idle_connection_is_closed"),
+    (Defect::StopsTheClock, "a_timer_replaces_the_one_before"),
     (Defect::IgnoresAgain, "a_yield_is_called_again_with_the_same_input"),
     (Defect::SkipsTheFirstTurn, "a_server_may_speak_first"),
     (Defect::IgnoresWriteInterest, "a_peer_that_does_not_read_is_not_read"),
@@ -43,6 +44,14 @@ const LOOPS: &[(Defect, &str)] = &[
     (Defect::ResetsWhatItCloses, "a_half_close_after_a_mib_returns_it_all"),
     (Defect::AcceptsThree, "short_connections_leave_nothing"),
     (Defect::ReturnsWhenEmpty, "short_connections_leave_nothing"),
+    (Defect::WatchesThePaused, "a_reset_of_a_paused_connection_is_no_reason_to_spin"),
+    (Defect::WatchesOneListener, "several_addresses_make_one_server"),
+    (Defect::ForgetsTheAcceptorWhenFull, "the_limit_of_connections_is_exact"),
+    (Defect::WatchesFullListeners, "a_full_server_is_no_reason_to_spin"),
+    (Defect::LosesWakesOfTheAcceptor, "a_drain_of_a_server_without_connections_is_prompt"),
+    (Defect::IgnoresTheAcceptorsDeadline, "grace_ends_by_itself"),
+    (Defect::KeepsListeners, "nobody_connects_during_a_drain"),
+    (Defect::ReturnsEarly, "on_shutdown_is_called_once"),
 ];
 
 /// Broken promises, and a question that finds each.
@@ -59,9 +68,11 @@ const HANDLERS: &[(Broken, &str)] = &[
     (Broken::Reorders, "a_stream_may_come_in_any_pieces"),
     (Broken::SendsTwice, "a_half_close_after_a_mib_returns_it_all"),
     (Broken::SwallowsErrors, "an_error_of_any_callback_closes_after_its_output"),
-    (Broken::SkipsWake, "any_callback_may_close"),
-    (Broken::SkipsTimer, "any_callback_may_close"),
+    (Broken::SkipsWake, "a_wake_calls_on_wake"),
+    (Broken::SkipsTimer, "a_timer_replaces_the_one_before"),
     (Broken::SkipsWritable, "a_large_reply_streams_by_on_writable"),
+    (Broken::SkipsShutdown, "on_shutdown_is_called_once"),
+    (Broken::ShutsDownTwice, "on_shutdown_is_called_once"),
 ];
 
 /// A wrong backend and the question that is to find it out.
@@ -113,9 +124,11 @@ impl Row {
         if !questions().iter().any(|q| q.name() == question) {
             return Some(format!("{defect}: there is no question `{question}`"));
         }
+        let began = Instant::now();
         match ask(question, &subject) {
             Err(failure) => {
-                println!("{defect}: `{question}` found out: {failure}");
+                let took = began.elapsed().as_secs_f32();
+                println!("{defect}: `{question}` found out in {took:.2} s: {failure}");
                 None
             }
             Ok(()) => Some(format!("{defect}: `{question}` was content")),
