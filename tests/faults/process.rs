@@ -44,7 +44,7 @@ pub(crate) fn backend(name: &str) -> Box<dyn Backend> {
     }
 }
 
-const SOON: Duration = Duration::from_millis(50);
+const RUNS: usize = 11;
 
 /// A server that nobody uses ends at once, wherever it listens, and also with a full backlog.
 fn idle_shutdown(name: &str) {
@@ -55,16 +55,16 @@ fn idle_shutdown(name: &str) {
     ));
     let unix = format!("unix:{}", path.display());
     for addr in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", &unix] {
-        for _ in 0..10 {
+        ends_soon(addr, || {
             let builder = Server::builder().backend(backend(name)).bind(addr).unwrap();
             let handle = builder.spawn(|_| Echo).unwrap();
             let began = Instant::now();
             let report = handle.drain(Duration::ZERO, Duration::from_secs(5));
-            let took = began.elapsed();
-            assert!(report.finished_all && took < SOON, "{addr}: {took:?}, {report}");
-        }
+            assert!(report.finished_all, "{addr}: {report}");
+            began.elapsed()
+        });
     }
-    for _ in 0..10 {
+    ends_soon("with a backlog", || {
         let builder = Server::builder().backend(backend(name)).bind("127.0.0.1:0").unwrap();
         let server = builder.build().unwrap();
         server.control().pause();
@@ -74,9 +74,18 @@ fn idle_shutdown(name: &str) {
         let began = Instant::now();
         handle.control().stop();
         handle.join().unwrap();
-        let took = began.elapsed();
-        assert!(took < SOON * 4, "with a backlog of 200: {took:?}");
-    }
+        began.elapsed()
+    });
+}
+
+/// Half of the runs end within 50 ms, and none waits for a deadline of the drain: 5 s. (On a
+/// machine that is quiet, all end within 50 ms; but a test cannot know whose turn it was.)
+fn ends_soon(what: &str, run: impl Fn() -> Duration) {
+    let mut took: Vec<Duration> = (0..RUNS).map(|_| run()).collect();
+    took.sort_unstable();
+    let (median, worst) = (took[RUNS / 2], took[RUNS - 1]);
+    assert!(median < Duration::from_millis(50), "{what}: {took:?}");
+    assert!(worst < Duration::from_secs(3), "{what}: {took:?}");
 }
 
 /// A child of a handler has what a child of ours has: nothing of the server's.
