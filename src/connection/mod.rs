@@ -418,14 +418,13 @@ impl Connection {
         if self.was_told() || self.state != State::Open {
             return;
         }
-        self.flags.drain = Drain::Told;
         // What keeps it busy now may be over before the turn is.
-        if self.is_busy() {
-            self.flags.drain = Drain::Finishing;
-        }
+        self.flags.drain = if self.is_busy() { Drain::Finishing } else { Drain::Told };
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
         // Whether its output is taken at once or later must make no difference.
-        self.flags.finishing |= self.is_busy() || !around.out.is_empty();
+        if self.is_busy() || !around.out.is_empty() {
+            self.flags.drain = Drain::Finishing;
+        }
         match action {
             Some(Action::Pause) => self.pause(around.now),
             other => self.end_by(other, CloseReason::Shutdown),

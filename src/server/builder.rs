@@ -341,6 +341,7 @@ impl Core {
                 version = self.shutdown.version();
             }
         }
+        self.drop_factory();
         let report = self.report(Instant::now());
         self.observe(|o| o.drained(&report));
         self.shutdown.has_come_to_its_end();
@@ -365,5 +366,39 @@ impl fmt::Debug for Server {
             .field("listeners", &self.listeners)
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::{Action, BoxError, Context};
+    use crate::{Input, Strategy};
+
+    struct Silent;
+
+    impl Handler for Silent {
+        fn on_data(&mut self, _: &mut Input<'_>, _: &mut Context<'_>) -> Result<Action, BoxError> {
+            Ok(Action::Continue)
+        }
+    }
+
+    #[test]
+    fn the_factory_goes_with_the_server_though_a_control_stays() {
+        for backend in Strategy::ALL {
+            let captured = Arc::new(());
+            let held = Arc::clone(&captured);
+            let factory = move |_: &Peer| {
+                let _ = &held;
+                Silent
+            };
+            let server = Server::builder().backend(backend).bind("127.0.0.1:0").unwrap();
+            let handle = server.spawn(factory).unwrap();
+            let control = handle.control();
+            control.stop();
+            handle.join().unwrap();
+            assert_eq!(Arc::strong_count(&captured), 1, "{backend}");
+            assert_eq!(control.stats().live(), 0);
+        }
     }
 }

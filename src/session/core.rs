@@ -1,15 +1,16 @@
 //! What all sessions of a server share.
 
 use super::live::{Live, Reach};
-use crate::connection::{Env, Limits, Timeouts};
+use crate::connection::{Env, Limits, Timeouts, drop_payload};
 use crate::handler::{ConnectionInfo, ControlTarget, Handler, Peer, Wake};
 use crate::layer::Layer;
 use crate::net::WakeFd;
 use crate::observe::{Observer, Snapshot};
 use crate::shutdown::{DrainReport, Shutdown};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) type Factory = Box<dyn Fn(&Peer) -> Box<dyn Handler> + Send + Sync>;
@@ -22,7 +23,8 @@ pub(crate) struct Core {
     pub(crate) shutdown: Shutdown,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) layers: Option<LayerFactory>,
-    factory: OnceLock<Factory>,
+    /// From the start of the server to its end: what it captured is not kept by a `Control`.
+    factory: Mutex<Option<Arc<Factory>>>,
     accepting: AtomicBool,
     /// How to have the acceptor look again.
     acceptor: Mutex<AcceptorReach>,
@@ -66,7 +68,7 @@ impl Core {
             shutdown: Shutdown::default(),
             observer,
             layers,
-            factory: OnceLock::new(),
+            factory: Mutex::default(),
             accepting: AtomicBool::new(true),
             acceptor: Mutex::default(),
             at_drain: OnceLock::new(),
@@ -88,13 +90,20 @@ impl Core {
         self.at_drain.get_or_init(|| self.live.snapshot())
     }
 
-    /// Says how handlers are made. The first call counts.
+    /// Says how handlers are made.
     pub(crate) fn set_factory(&self, factory: Factory) {
-        let _ = self.factory.set(factory);
+        *lock(&self.factory) = Some(Arc::new(factory));
+    }
+
+    /// No handler will be made any more.
+    pub(crate) fn drop_factory(&self) {
+        let factory = lock(&self.factory).take();
+        // A user's code, and not under the lock.
+        drop_payload(catch_unwind(AssertUnwindSafe(|| drop(factory))));
     }
 
     pub(crate) fn make_handler(&self, peer: &Peer) -> Box<dyn Handler> {
-        let factory = self.factory.get().expect("a server that runs has a factory");
+        let factory = lock(&self.factory).clone().expect("a server that runs has a factory");
         factory(peer)
     }
 
@@ -109,12 +118,12 @@ impl Core {
     }
 
     pub(crate) fn set_acceptor_reach(&self, reach: AcceptorReach) {
-        *self.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+        *lock(&self.acceptor) = reach;
     }
 
     /// Has the acceptor look again.
     pub(crate) fn wake_acceptor(&self) {
-        let reach = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reach = lock(&self.acceptor).clone();
         match reach {
             AcceptorReach::Nobody => (),
             AcceptorReach::Wake(wake, key) => wake.wake(key),
@@ -173,6 +182,10 @@ impl Core {
             finished_all: after.live() == 0,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ControlTarget for Core {
