@@ -3,7 +3,7 @@
 //! ```text
 //!            wake                 a worker takes it
 //!   Idle ----------> Queued --------------------------> Running <---> RunningAgain
-//!    ^  \                                                ^  |    wake or event meanwhile:
+//!    ^  \       (an event meanwhile is noted)            ^  |    wake or event meanwhile:
 //!    |   `--------- event: a worker takes it ------------'  |    run once more
 //!    `---------------------- turn is over ------------------'
 //! ```
@@ -25,6 +25,8 @@ pub(super) enum State {
     Idle,
     /// It is in the run queue.
     Queued,
+    /// It is in the run queue, and its socket has become ready meanwhile.
+    QueuedReady,
     /// A worker has it.
     Running,
     /// A worker has it, and is to run it once more.
@@ -153,7 +155,8 @@ fn state(word: u64) -> State {
         0 => State::Free,
         1 => State::Idle,
         2 => State::Queued,
-        3 => State::Running,
+        3 => State::QueuedReady,
+        4 => State::Running,
         _ => State::RunningAgain,
     }
 }

@@ -57,8 +57,9 @@ impl Worker<'_> {
         }
         let key = Key::from_u64(key);
         if let Some(slot) = self.shared.slots.get(key) {
-            slot.change(key, |_| Some(State::Running));
-            self.run(slot, key, Ready::NONE);
+            let before = slot.change(key, |_| Some(State::Running));
+            let heard = before == Some(State::QueuedReady);
+            self.run(slot, key, if heard { Ready::BOTH } else { Ready::NONE });
         }
     }
 
@@ -82,7 +83,7 @@ impl Worker<'_> {
         }
         let key = Key::from_u64(key);
         let Some(slot) = self.shared.slots.get(key) else { return };
-        if slot.change(key, claim) == Some(State::Idle) {
+        if slot.change(key, claim_ready) == Some(State::Idle) {
             self.run(slot, key, ready);
         }
     }
@@ -142,5 +143,14 @@ pub(super) fn after_turn(state: State, next: State) -> Option<State> {
     match state {
         State::RunningAgain => Some(State::Running),
         _ => Some(next),
+    }
+}
+
+/// As `claim`, for an event of the socket. It comes once, so whoever takes the slot from the queue
+/// must know of it.
+fn claim_ready(state: State) -> Option<State> {
+    match state {
+        State::Queued => Some(State::QueuedReady),
+        other => claim(other),
     }
 }
