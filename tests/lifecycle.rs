@@ -590,7 +590,7 @@ fn a_server_may_be_shut_down_in_any_way(kind: Kind) {
         });
     }
     within(PATIENCE, "a handler drops the handle", move || {
-        end_by_handle(kind, |handle| drop(handle));
+        end_by_handle(kind, drop);
     });
     within(PATIENCE, "a handler joins", move || {
         end_by_handle(kind, |handle| {
