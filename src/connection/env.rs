@@ -68,7 +68,7 @@ impl Env {
     /// When `timeout` after `tick` is over for sure: never early. `None` is beyond the clock.
     pub(crate) fn after(&self, tick: Tick, timeout: Duration, now: Instant) -> Option<Instant> {
         // A tick may lie ahead of `now`: a callback took its time, and this `now` was taken before.
-        let age = self.tick(now).0.wrapping_sub(tick.0).cast_signed().max(0).unsigned_abs();
+        let age = (self.tick(now).0.wrapping_sub(tick.0) as i32).max(0).unsigned_abs();
         let since = Tick::LENGTH * age;
         // `tick` began at most `since` plus one tick before now; it ended at least `since` minus
         // one tick before. Counting from the start of now's tick keeps the result stable.

@@ -453,10 +453,10 @@ impl Connection {
         let held = self.output_held();
         if held > env.limits.output_high {
             self.flags.throttled = true;
-        } else if held < env.limits.output_low || held == 0 {
-            if std::mem::take(&mut self.flags.throttled) {
-                self.restart_message_clock(env, now);
-            }
+        } else if (held < env.limits.output_low || held == 0)
+            && std::mem::take(&mut self.flags.throttled)
+        {
+            self.restart_message_clock(env, now);
         }
         if held == 0 {
             if let Some(extras) = &mut self.extras {

@@ -145,9 +145,10 @@ impl Core {
             self.wake_acceptor();
         }
         if step.give_up {
-            self.live.wake_all(|reach| match reach {
-                Reach::Thread(Some(handle)) => handle.sever(),
-                _ => (),
+            self.live.wake_all(|reach| {
+                if let Reach::Thread(Some(handle)) = reach {
+                    handle.sever();
+                }
             });
         }
         (step.next, step.give_up)

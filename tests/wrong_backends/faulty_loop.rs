@@ -233,7 +233,7 @@ impl Loop<'_> {
         if self.has(Defect::WatchesFullListeners) && !is_over && !self.listeners.is_empty() {
             return Ok(());
         }
-        if self.accepting.read == !self.listeners.is_empty() {
+        if self.accepting.read != self.listeners.is_empty() {
             return Ok(());
         }
         for listener in self.listeners.drain(..) {
