@@ -118,6 +118,7 @@ fn idle(extent: &Extent) {
             return println!("\nSKIP: `perf stat` cannot count system calls here");
         };
         // The length of the measurement itself; nothing is waited for.
+        #[expect(clippy::disallowed_methods, reason = "the length of the measurement itself")]
         let counts = perf.count(|| std::thread::sleep(extent.window));
         println!("| {name} | {} |", counts.all);
     }

@@ -5,7 +5,10 @@
 
 use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
 use crate::handler::CloseReason;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Clocks that are read later than this are read too late.
+const LATE: Duration = Duration::from_millis(100);
 
 impl Connection {
     /// When something is due next.
@@ -37,6 +40,14 @@ impl Connection {
         let message = self.extras.as_ref().and_then(|e| e.message_deadline);
         let message = message.filter(|_| !self.flags.throttled);
         is_due(self.idle_deadline(env, now), now) || is_due(message, now)
+    }
+
+    /// Whether the stall clock ran out some time ago: the process was stopped, say. Right when it
+    /// runs out, the system may still take a little more into a buffer that nobody empties, which
+    /// is no progress.
+    pub(crate) fn is_stall_overdue(&self, now: Instant) -> bool {
+        let stall = self.extras.as_ref().and_then(|e| e.stall_deadline);
+        stall.is_some_and(|deadline| now.saturating_duration_since(deadline) > LATE)
     }
 
     /// Whether a paused connection is to be probed, and from when on again.

@@ -138,8 +138,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         self.conn.begin_turn(self.host.env().tick(self.now));
         self.begin();
-        // Whoever is late must find out what can be written before it reads the clocks.
-        self.flush_held();
+        // Who keeps the clocks late must find out first whether the peer would have been in time.
+        if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
+            self.flush_held();
+        }
         self.obey(signals);
         if self.conn.wants_again() {
             self.around(|conn, around| conn.go_on(around));

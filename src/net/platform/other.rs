@@ -118,8 +118,10 @@ fn time_left(deadline: Option<Instant>) -> Duration {
 
 /// There is no such thing here: what comes after a shutdown for reading is dropped.
 #[derive(Debug)]
+#[cfg_attr(unix, allow(dead_code))] // compiled there for its tests only
 pub(crate) enum EdgeWatch {}
 
+#[cfg_attr(unix, allow(dead_code))]
 impl EdgeWatch {
     pub(crate) fn new(_socket: &Socket) -> io::Result<Option<Self>> {
         Ok(None)

@@ -292,7 +292,7 @@ pub(super) fn acting(
     act: impl FnMut(&mut Context<'_>) -> super::role::Told + Send + 'static,
 ) -> Role {
     let role = Role::echo().data(|input, cx| {
-        match &*input.take() {
+        match input.take() {
             b"writable" => cx.send(vec![b'x'; 100_000]),
             b"wake" => drop(cx.sender().wake()),
             b"timer" => cx.set_timer(Duration::from_millis(1)),

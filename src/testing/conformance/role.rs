@@ -22,10 +22,10 @@ pub(super) struct Role {
 }
 
 macro_rules! setters {
-    ($($name:ident($($arg:ty),*) -> $result:ty;)*) => {
+    ($($name:ident($($arg:ty),*);)*) => {
         $(pub(super) fn $name(
             mut self,
-            call: impl FnMut($($arg),*) -> $result + Send + 'static,
+            call: impl FnMut($($arg),*) -> Told + Send + 'static,
         ) -> Self {
             self.$name = Some(Box::new(call));
             self
@@ -39,14 +39,18 @@ impl Role {
     }
 
     setters! {
-        open(&mut Context<'_>) -> Told;
-        data(&mut Input<'_>, &mut Context<'_>) -> Told;
-        eof(&mut Input<'_>, &mut Context<'_>) -> Told;
-        writable(&mut Context<'_>) -> Told;
-        wake(&mut Context<'_>) -> Told;
-        timer(&mut Context<'_>) -> Told;
-        shutdown(&mut Context<'_>) -> Told;
-        close(&CloseReason) -> ();
+        open(&mut Context<'_>);
+        data(&mut Input<'_>, &mut Context<'_>);
+        eof(&mut Input<'_>, &mut Context<'_>);
+        writable(&mut Context<'_>);
+        wake(&mut Context<'_>);
+        timer(&mut Context<'_>);
+        shutdown(&mut Context<'_>);
+    }
+
+    pub(super) fn close(mut self, call: impl FnMut(&CloseReason) + Send + 'static) -> Self {
+        self.close = Some(Box::new(call));
+        self
     }
 }
 
