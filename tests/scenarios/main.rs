@@ -1,0 +1,15 @@
+//! Every rule that a handler may rely on, played into one connection without a socket and without
+//! waiting.
+
+mod actions;
+mod closing;
+mod deadlines;
+mod drain;
+mod faults;
+mod layers;
+mod order;
+mod output;
+mod probe;
+mod random;
+mod reading;
+mod senders;
