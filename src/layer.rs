@@ -8,6 +8,10 @@ use crate::handler::BoxError;
 /// [`Builder::layer`](crate::Builder::layer). The handler is made, and `on_open` called, when the
 /// layer is ready. The calls of one layer never overlap.
 ///
+/// A panic ends this connection alone, with [`CloseReason::Panic`](crate::CloseReason::Panic), and
+/// the layer is not called again. A layer that leaves as much of the wire as the input limit (at
+/// least 64 KiB) ends it as well, with [`CloseReason::InputLimit`](crate::CloseReason::InputLimit).
+///
 /// ```
 /// use polyserve::{BoxError, Layer, Progress};
 ///

@@ -78,7 +78,8 @@ pub struct Timeouts {
     /// Then it is closed with [`IdleTimeout`](crate::CloseReason::IdleTimeout). Default: 60 s.
     pub idle: Limit<Duration>,
     /// From the first byte that is left in the input until a callback consumes some: bytes that
-    /// drip in do not reset it. Then the connection is closed with
+    /// drip in do not reset it. While the output is above the high mark, so that the peer is not
+    /// read, it does not run, and it starts anew afterwards. Then the connection is closed with
     /// [`MessageTimeout`](crate::CloseReason::MessageTimeout). Default: 30 s.
     pub message: Limit<Duration>,
     /// Without any progress of the output that waits. Then the connection is reset, with
