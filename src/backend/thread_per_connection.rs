@@ -61,7 +61,7 @@ impl ThreadPerConnection {
     }
 
     /// Runs `hook` first on each new thread, with the thread's number.
-    /// It must not panic: the thread would be missing.
+    /// A panic in it is caught, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self
@@ -106,8 +106,7 @@ fn start(threads: &mut Threads, session: Session) -> Result<(), (Box<Session>, i
     if let Err(error) = started {
         return Err((Box::new(session), error));
     }
-    // The thread cannot end before it has received, unless its start hook panicked: then the
-    // session is dropped here, and counts as dropped by the backend.
+    // The thread cannot end before it has received.
     let _ = hand_over.send(session);
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Starting threads, and waiting for those that end.
 
+use crate::connection::drop_payload;
 use crate::serve_error::ConfigError;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -50,10 +52,11 @@ impl ThreadOptions {
         Self { name: name.to_owned(), stack_size: None, on_start: None }
     }
 
-    /// Runs the hook on the thread that calls.
+    /// Runs the hook on the thread that calls. One that panics has said so by the panic hook; the
+    /// thread goes on without it.
     pub(crate) fn greet(&self, number: usize) {
         if let Some(on_start) = &self.on_start {
-            on_start(number);
+            drop_payload(catch_unwind(AssertUnwindSafe(|| on_start(number))));
         }
     }
 }
@@ -139,8 +142,7 @@ impl Threads {
 
     fn join(&mut self, number: usize) {
         if let Some(thread) = self.running.remove(&number) {
-            // Handlers' panics are caught long before; only a start hook can have panicked, and
-            // the panic hook has said so.
+            // The panics of handlers and of the start hook are caught long before.
             let _ = thread.join();
         }
     }

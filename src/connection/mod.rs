@@ -548,21 +548,25 @@ impl Connection {
         self.fail(reason);
     }
 
-    /// The output is written, or lost: calls `on_close`, and lets go of the handler.
-    pub(crate) fn release_handler(&mut self) -> CloseReason {
+    /// The output is written, or lost: this is why the connection has ended. The handler is to be
+    /// released next.
+    pub(crate) fn take_reason(&mut self) -> CloseReason {
         self.flags.released = true;
-        let reason = self.extras().reason.take().unwrap_or(CloseReason::Closed);
+        self.extras().reason.take().unwrap_or(CloseReason::Closed)
+    }
+
+    /// Calls `on_close`, and lets go of the handler.
+    pub(crate) fn release_handler(&mut self, reason: &CloseReason) {
         if let Some(mut handler) = self.handler.take() {
             if self.flags.opened {
                 // A panic here has nobody left to tell.
-                drop_payload(catch_unwind(AssertUnwindSafe(|| handler.on_close(&reason))));
+                drop_payload(catch_unwind(AssertUnwindSafe(|| handler.on_close(reason))));
             }
             drop_payload(catch_unwind(AssertUnwindSafe(|| drop(handler))));
         }
         if let Some(outbox) = self.extras().outbox.take() {
             outbox.abandon();
         }
-        reason
     }
 
     /// Our side is shut down: wait for the peer's end, for the sake of our last bytes.

@@ -164,8 +164,8 @@ impl Builder {
 
     /// Puts a [`Layer`] between each connection's socket and its handler. Default: none.
     ///
-    /// `make` is called once for each connection, on the thread that accepts. It must not panic:
-    /// that would be a panic of the accept loop, and end the server.
+    /// `make` is called once for each connection, on the thread that accepts; it should be quick. A
+    /// panic in it ends that connection alone.
     pub fn layer<L: Layer>(mut self, make: impl Fn() -> L + Send + Sync + 'static) -> Self {
         self.layers = Some(Box::new(move || Box::new(make())));
         self

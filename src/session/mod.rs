@@ -12,7 +12,7 @@ pub(crate) use pump::Transport;
 pub(crate) use pump::{Host, Pump};
 pub use scratch::Scratch;
 
-use crate::connection::{Connection, Env, Ready, Turn};
+use crate::connection::{Connection, Env, Ready, Turn, panic_message};
 use crate::handler::{CloseReason, ConnectionId, Control, Facts, Handler, Peer, Wake};
 use crate::net::{Addr, Stream, TakenStream};
 use crate::observe::Closed;
@@ -55,9 +55,17 @@ impl Session {
     /// A connection that was just accepted, in a place that was reserved for it.
     pub(crate) fn new(core: &Arc<Core>, stream: Stream, peer: Peer, now: Instant) -> Self {
         let (live, id) = core.live.insert(peer.addr().clone(), now);
-        let layer = core.layers.as_ref().map(|make| make());
+        let made = catch_unwind(AssertUnwindSafe(|| core.layers.as_ref().map(|make| make())));
         let identity = Identity { id, live, peer, core: Arc::clone(core), refused: false };
-        Self { conn: Connection::new(core.env.tick(now), layer), stream: Some(stream), identity }
+        let (layer, panic) = match made {
+            Ok(layer) => (layer, None),
+            Err(payload) => (None, Some(panic_message(payload))),
+        };
+        let mut conn = Connection::new(core.env.tick(now), layer);
+        if let Some(message) = panic {
+            conn.begin_close(CloseReason::Panic(message));
+        }
+        Self { conn, stream: Some(stream), identity }
     }
 
     /// The number of the connection.
@@ -139,8 +147,10 @@ impl Session {
     /// The backend lets go of a connection that has not ended.
     fn abandon(&mut self) {
         self.conn.fail(CloseReason::Backend);
-        let reason = self.conn.release_handler();
-        self.identity.closed(&self.conn, &reason);
+        let reason = self.conn.take_reason();
+        self.identity.count_closed(&self.conn, &reason);
+        self.conn.release_handler(&reason);
+        self.identity.tell_closed(&self.conn, &reason);
     }
 }
 
@@ -198,13 +208,17 @@ impl std::fmt::Debug for Session {
 }
 
 impl Identity {
-    /// The handler is gone: counts it, and tells the observer.
-    fn closed(&self, conn: &Connection, reason: &CloseReason) {
-        if self.refused {
-            return;
+    /// Counts a connection that has ended, before anybody is told.
+    fn count_closed(&self, conn: &Connection, reason: &CloseReason) {
+        if !self.refused {
+            self.core.live.count_closed(reason.kind(), conn.finished_in_drain());
         }
+    }
+
+    /// The handler is gone: tells the observer.
+    fn tell_closed(&self, conn: &Connection, reason: &CloseReason) {
         let core = &self.core;
-        if core.observer.is_some() {
+        if core.observer.is_some() && !self.refused {
             let age = core.live.age(self.live);
             let closed = Closed {
                 id: self.id,
@@ -216,7 +230,6 @@ impl Identity {
             };
             core.observe(|o| o.closed(&closed));
         }
-        core.live.count_closed(reason.kind(), conn.finished_in_drain());
     }
 }
 
@@ -275,8 +288,12 @@ impl Host for SessionHost<'_> {
         handler
     }
 
+    fn ended(&self, conn: &Connection, reason: &CloseReason) {
+        self.identity.count_closed(conn, reason);
+    }
+
     fn closed(&self, conn: &Connection, reason: &CloseReason) {
-        self.identity.closed(conn, reason);
+        self.identity.tell_closed(conn, reason);
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) trait Host: Facts {
     fn env(&self) -> &Env;
     /// Makes the handler. May panic: it is the user's factory.
     fn make_handler(&self) -> Box<dyn Handler>;
+    /// The connection has ended, and its handler is about to be told.
+    fn ended(&self, connection: &Connection, reason: &CloseReason);
     /// The handler is released: the connection is over for everybody but the socket.
     fn closed(&self, connection: &Connection, reason: &CloseReason);
 }
@@ -537,7 +539,9 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn release(&mut self) {
-        let reason = self.conn.release_handler();
+        let reason = self.conn.take_reason();
+        self.host.ended(self.conn, &reason);
+        self.conn.release_handler(&reason);
         self.host.closed(self.conn, &reason);
     }
 

@@ -73,7 +73,7 @@ impl EventLoop {
 
     /// Runs `hook` first on each loop's thread, with the loop's number, for example to bind it to
     /// a core.
-    /// It must not panic: the thread would be missing.
+    /// A panic in it is caught, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self

@@ -68,7 +68,7 @@ impl ThreadPool {
     }
 
     /// Runs `hook` first on each worker, with its number.
-    /// It must not panic: the thread would be missing.
+    /// A panic in it is caught, and the thread goes on.
     pub fn on_thread_start(mut self, hook: impl Fn(usize) + Send + Sync + 'static) -> Self {
         self.threads.on_start = Some(Arc::new(hook));
         self

@@ -170,6 +170,8 @@ impl Host for ScriptHost<'_> {
         factory.expect("a handler is made once for each connection")(self.peer)
     }
 
+    fn ended(&self, _conn: &Connection, _reason: &CloseReason) {}
+
     fn closed(&self, _conn: &Connection, reason: &CloseReason) {
         assert!(!self.wire.fin(), "the stream was ended before `on_close`");
         let outcome = Outcome { kind: reason.kind(), text: reason.to_string() };

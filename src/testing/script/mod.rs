@@ -422,7 +422,8 @@ impl Script {
         self.gone = true;
         self.wants = Wants::default();
         if !self.conn.was_released() {
-            let reason = self.conn.release_handler();
+            let reason = self.conn.take_reason();
+            self.conn.release_handler(&reason);
             host(&self.shared, &self.clock, &self.peer, &self.factory, &self.wire, &self.scratch)
                 .closed(&self.conn, &reason);
         }
