@@ -93,14 +93,6 @@ struct Panics {
 /// More than the low mark, so that `on_writable` follows.
 const MUCH: usize = 100_000;
 
-struct Nasty;
-
-impl Drop for Nasty {
-    fn drop(&mut self) {
-        std::panic::panic_any(PLANNED);
-    }
-}
-
 impl Panics {
     fn come_by(&self, at: At) {
         if self.at == at {
@@ -126,7 +118,7 @@ impl Handler for Panics {
         match self.at {
             At::Nowhere => cx.send(input.take()),
             At::Data => cx.send("to be discarded"),
-            At::Payload => std::panic::panic_any(Nasty),
+            At::Payload => std::panic::panic_any(life::PlannedPayload),
             At::Writable => cx.send(vec![7; MUCH]),
             At::Wake => _ = cx.sender().wake(),
             At::Timer => cx.set_timer(Duration::ZERO),
@@ -179,7 +171,6 @@ fn a_panic_anywhere_ends_one_connection(kind: Kind) {
     });
     let mut old = server.connect();
     echo(&mut old, b"before");
-    let threads = server.tids.alive();
     for place in PLACES {
         at.store(place as u8, Ordering::SeqCst);
         let panics = server.handle.control().stats().closed(CloseKind::Panic);
@@ -200,8 +191,7 @@ fn a_panic_anywhere_ends_one_connection(kind: Kind) {
     let stats = server.handle.control();
     until("every connection is over", || stats.stats().live() == 0);
     assert_eq!(opened.load(Ordering::SeqCst), closed.load(Ordering::SeqCst));
-    let left = if kind == Kind::Threads { threads - 1 } else { threads };
-    until("the threads are those from before", || server.tids.alive() == left);
+    until("all workers are there", || server.tids.alive() == kind.idle_threads());
     server.end();
 }
 
@@ -890,7 +880,9 @@ fn a_client_that_never_reads_goes_within_the_stall_limit(kind: Kind) {
         server.tids.rest_during(|| has_ended.recv_timeout(PATIENCE)).expect("the end");
     let took = at - from;
     assert!(matches!(reason, CloseKind::SlowConsumer | CloseKind::WriteTimeout), "{reason:?}");
-    assert!(took < STALL + Duration::from_secs(1), "it took {took:?}");
+    // Linux calls a socket writable only when a third of its buffer is free. What is free below
+    // that is used in the turn in which the clock runs out, and counts as progress: once.
+    assert!(took < 2 * STALL + Duration::from_secs(1), "it took {took:?}");
     other.write_all(b"probe").unwrap();
     other.read_exact(&mut [0; 5]).unwrap();
     drop((silent, other));

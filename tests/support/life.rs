@@ -61,6 +61,15 @@ impl Kind {
         }
     }
 
+    /// How many threads a server has that has no connection.
+    pub(crate) fn idle_threads(self) -> usize {
+        match self {
+            Kind::Threads | Kind::OneLoop => 1,
+            Kind::Pool | Kind::PoolPortable => 1 + WORKERS,
+            Kind::Loops | Kind::LoopsPortable => WORKERS,
+        }
+    }
+
     /// Whether one blocked handler leaves the server able to serve others.
     pub(crate) fn may_block(self) -> bool {
         matches!(self, Kind::Threads | Kind::Pool | Kind::PoolPortable)
@@ -95,7 +104,10 @@ impl Tids {
     /// Counts the calling thread among them.
     pub(crate) fn note(&self) {
         if let Ok(task) = std::fs::read_link("/proc/thread-self") {
-            self.0.lock().unwrap().push(PathBuf::from("/proc").join(task));
+            let (task, mut all) = (PathBuf::from("/proc").join(task), self.0.lock().unwrap());
+            if !all.contains(&task) {
+                all.push(task);
+            }
         }
     }
 
@@ -308,13 +320,24 @@ impl Gate {
 /// What planned panics say: those are not printed.
 pub(crate) const PLANNED: &str = "a planned panic";
 
+/// What a planned panic may carry: it panics once more when it is dropped.
+pub(crate) struct PlannedPayload;
+
+impl Drop for PlannedPayload {
+    fn drop(&mut self) {
+        std::panic::panic_any(PLANNED);
+    }
+}
+
 /// Keeps planned panics out of the output.
 pub(crate) fn hush_planned_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if info.payload().downcast_ref::<&str>() != Some(&PLANNED) {
+            let payload = info.payload();
+            let is_planned = payload.downcast_ref::<&str>() == Some(&PLANNED);
+            if !is_planned && !payload.is::<PlannedPayload>() {
                 loud(info);
             }
         }));
