@@ -36,6 +36,16 @@ pub(super) fn eight_mib_come_back_to_a_slow_reader(stage: &Stage) -> Asked {
     Ok(())
 }
 
+pub(super) fn a_mib_of_one_byte_comes_back(stage: &Stage) -> Asked {
+    // Through a layer that packs runs, this is more plaintext than any read of the wire is long.
+    let server = stage.serve(|_, _| Role::echo())?;
+    let mut client = server.connect()?;
+    let bytes = vec![b'z'; 1024 * 1024];
+    check!(client.exchange(&bytes)? == bytes, "1 MiB came back changed");
+    client.send(b"after it")?;
+    client.expect(b"after it")
+}
+
 pub(super) fn a_stream_may_come_in_any_pieces(stage: &Stage) -> Asked {
     let server = stage.serve(|_, _| Role::echo())?;
     let mut client = server.connect()?;

@@ -38,6 +38,7 @@ struct Writer {
 
 enum Job {
     Write(Vec<u8>),
+    Tell(mpsc::Sender<()>),
     Finish,
 }
 
@@ -82,6 +83,12 @@ impl Client {
         if self.layer.is_none() {
             return self.socket.write_all(bytes);
         }
+        self.queue(bytes)?;
+        self.layered().writer.flush()
+    }
+
+    /// Has the layer's writer send, and does not wait for it.
+    fn queue(&mut self, bytes: &[u8]) -> io::Result<()> {
         let layered = self.layered();
         let (mut out, mut left) = (Vec::new(), bytes);
         while !left.is_empty() {
@@ -98,7 +105,7 @@ impl Client {
     /// Sends while the reply is read, and returns as many bytes as were sent.
     pub(super) fn exchange(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         if self.layer.is_some() {
-            self.send(bytes)?;
+            self.queue(bytes).or_fail("the layer takes the request")?;
             return self.read(bytes.len());
         }
         let mut writer = self.socket.try_clone().or_fail("the socket is cloned")?;
@@ -170,6 +177,8 @@ impl Client {
                 Ok(true) => self.got.clear(),
                 Ok(false) => return Err(Failure::new("expected a reset, got a clean end")),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                // The layer's writer may have been told of the reset; a clean end looks otherwise.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(e) => return Err(Failure::new(format!("waiting for a reset: {e}"))),
             }
         }
@@ -270,7 +279,8 @@ impl Client {
             }
             let n = retry(|| self.socket.read(&mut buf))?;
             if n == 0 {
-                return Err(io::Error::other("the stream ended without its closing record"));
+                let text = "the stream ended without its closing record";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
             }
             layered.wire.extend_from_slice(&buf[..n]);
         }
@@ -301,6 +311,10 @@ impl Writer {
             for job in todo {
                 let result = match job {
                     Job::Write(bytes) => socket.write_all(&bytes),
+                    Job::Tell(done) => {
+                        let _ = done.send(());
+                        Ok(())
+                    }
                     Job::Finish => socket.shutdown(Shutdown::Write),
                 };
                 if result.is_err() {
@@ -315,6 +329,15 @@ impl Writer {
         if let (Some(jobs), false) = (&self.jobs, bytes.is_empty()) {
             let _ = jobs.send(Job::Write(bytes));
         }
+    }
+
+    /// Waits until everything is written.
+    fn flush(&self) -> io::Result<()> {
+        let (done, is_done) = mpsc::channel();
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Tell(done));
+        }
+        is_done.recv_timeout(2 * PATIENCE).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 
     fn finish(&self) {

@@ -187,15 +187,19 @@ pub(super) fn a_reset_is_told_once(stage: &Stage) -> Asked {
 }
 
 pub(super) fn a_reset_among_output_is_told_once(stage: &Stage) -> Asked {
-    let server = stage.serve(|_, log| {
-        let log = Arc::clone(log);
-        Role::echo().data(move |input, cx| {
-            input.take();
-            cx.send(vec![0; 8 * 1024 * 1024]);
-            log.note("flood");
-            Ok(Action::Continue)
-        })
-    })?;
+    let options = SocketOptions::new().with_send_buffer(Some(16 * 1024));
+    let server = stage.serve_with(
+        |b| b.socket_options(options),
+        |_, log| {
+            let log = Arc::clone(log);
+            Role::echo().data(move |input, cx| {
+                input.take();
+                cx.send(pattern(1024 * 1024));
+                log.note("flood");
+                Ok(Action::Continue)
+            })
+        },
+    )?;
     for n in 1..=3 {
         let mut client = server.connect_small(16 * 1024)?;
         client.send(b"x")?;
@@ -249,9 +253,9 @@ pub(super) fn a_close_to_a_peer_that_never_reads_ends_by_the_stall(stage: &Stage
             let log = Arc::clone(log);
             Role::echo().data(move |input, cx| {
                 if input.take() == b"more" {
-                    cx.send(vec![0; 2 * 1024 * 1024]);
+                    cx.send(pattern(2 * 1024 * 1024));
                 } else {
-                    cx.send(vec![0; 512 * 1024]);
+                    cx.send(pattern(512 * 1024));
                 }
                 log.note("sent");
                 Ok(Action::Close)
@@ -386,7 +390,7 @@ pub(super) fn a_peer_that_left_before_the_accept_harms_nobody(stage: &Stage) -> 
 
 pub(super) fn short_connections_leave_nothing(stage: &Stage) -> Asked {
     let server = stage.serve(|_, _| Role::echo())?;
-    for n in 0..75_u32 {
+    for n in 0..50_u32 {
         let mut clients = (0..4).map(|_| server.connect()).collect::<Result<Vec<_>, _>>()?;
         for client in &mut clients {
             client.send(&n.to_le_bytes())?;
@@ -395,7 +399,7 @@ pub(super) fn short_connections_leave_nothing(stage: &Stage) -> Asked {
             client.expect(&n.to_le_bytes())?;
         }
     }
-    server.log.wait("300 ends", |seen| seen.closed.len() == 300)
+    server.log.wait("200 ends", |seen| seen.closed.len() == 200)
 }
 
 pub(super) fn a_socket_can_be_taken_out_of_the_server(stage: &Stage) -> Asked {

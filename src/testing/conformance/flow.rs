@@ -222,7 +222,7 @@ pub(super) fn a_peer_that_never_reads_disturbs_nobody(stage: &Stage) -> Asked {
             let log = Arc::clone(log);
             Role::echo().data(move |input, cx| {
                 if input.take() == b"flood" {
-                    cx.send(vec![b'x'; 1024 * 1024]);
+                    cx.send(pattern(1024 * 1024));
                     log.note("flood");
                 } else {
                     cx.send("ok");

@@ -12,6 +12,7 @@ macro_rules! __conformance_questions {
             any bytes a_byte_comes_back;
             any bytes sixty_four_kib_come_back;
             any bytes eight_mib_come_back_to_a_slow_reader;
+            any bytes a_mib_of_one_byte_comes_back;
             any bytes a_stream_may_come_in_any_pieces;
             any bytes many_connections_are_served_at_once;
             any bytes pipelined_requests_are_answered_in_order;
@@ -44,7 +45,7 @@ macro_rules! __conformance_questions {
             any ends a_half_open_handler_goes_on_writing;
             any ends senders_reach_a_half_open_connection;
             any ends the_end_shows_what_was_left;
-            any ends data_before_an_immediate_close_is_all_seen;
+            plain ends data_before_an_immediate_close_is_all_seen;
             any ends a_reset_is_told_once;
             any ends a_reset_among_output_is_told_once;
             any ends a_close_with_unread_input_ends_cleanly;

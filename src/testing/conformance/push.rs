@@ -53,7 +53,7 @@ pub(super) fn a_message_reaches_a_connection_that_waits(stage: &Stage) -> Asked 
     // One after the other, so that the connection has nothing else to do when it comes.
     let pushing = Pushing::start(stage)?;
     let (mut client, sender) = pushing.connect()?;
-    for n in 0..500 {
+    for n in 0..200 {
         let text = format!("{n};");
         sender.send(text.clone()).or_fail("an open connection is sent to")?;
         client.expect(text.as_bytes())?;
@@ -64,7 +64,7 @@ pub(super) fn a_message_reaches_a_connection_that_waits(stage: &Stage) -> Asked 
 pub(super) fn messages_and_replies_share_a_connection(stage: &Stage) -> Asked {
     let pushing = Pushing::start(stage)?;
     let (mut client, sender) = pushing.connect()?;
-    for _ in 0..200 {
+    for _ in 0..100 {
         client.send(b"e")?;
         sender.send("p").or_fail("an open connection is sent to")?;
         let mut got = client.read(2)?;
@@ -288,7 +288,7 @@ pub(super) fn a_late_message_reaches_nobody_else(stage: &Stage) -> Asked {
                 std::thread::yield_now();
             }
         });
-        let asked = (0..200).try_for_each(|n: u32| {
+        let asked = (0..100).try_for_each(|n: u32| {
             let (mut client, sender) = pushing.connect()?;
             client.send(&n.to_be_bytes())?;
             client.expect(&n.to_be_bytes())?;
@@ -312,7 +312,7 @@ pub(super) fn a_late_message_reaches_nobody_else(stage: &Stage) -> Asked {
 pub(super) fn late_messages_race_with_the_end(stage: &Stage) -> Asked {
     // Senders send while their connections end: whatever comes first, nothing is misdirected.
     let pushing = Pushing::start(stage)?;
-    for n in 0..100_u8 {
+    for n in 0..40_u8 {
         let (mut client, sender) = pushing.connect()?;
         std::thread::scope(|scope| {
             scope.spawn(move || while sender.send(vec![n; 10]).is_ok() {});

@@ -196,7 +196,7 @@ pub(super) fn an_idle_connection_is_closed(stage: &Stage) -> Asked {
 
 pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (150 * MS).into()),
+        |b| only(b, |t| t.idle = (120 * MS).into()),
         |_, _| {
             Role::echo()
                 .open(|cx| {
@@ -213,7 +213,7 @@ pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) 
     let mut client = server.connect()?;
     let began = Instant::now();
     // Each byte that comes is answered by one.
-    while began.elapsed() < 220 * MS {
+    while began.elapsed() < 160 * MS {
         client.read(1)?;
         client.send(b"!")?;
     }
