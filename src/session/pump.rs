@@ -429,6 +429,8 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.is_done() || self.conn.is_lingering() {
             return self.out.clear();
         }
+        // A layer may pack what the handler sent, which counts what it sent by the same marks.
+        let sent = self.conn.output_held() + self.out.len();
         self.wrap_layer();
         if self.conn.is_taken() {
             self.conn.extras().output.append(self.out);
@@ -438,7 +440,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if on_the_way == 0 {
             return;
         }
-        self.conn.filling(on_the_way, self.host.env());
+        self.conn.filling(on_the_way.max(sent), self.host.env());
         if self.full {
             self.conn.extras().output.append(self.out);
             self.out.clear();
