@@ -512,6 +512,8 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// The output of a closing connection is written: say goodbye.
     fn close_if_written(&mut self) {
+        // A layer's last words alone are nothing to linger for.
+        let idle = self.is_idle_in_drain();
         if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
             return;
         }
@@ -519,7 +521,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return; // its last words could not be written
         }
         self.release();
-        if self.conn.saw_eof() || !self.io.sees_end() || self.is_idle_in_drain() {
+        if self.conn.saw_eof() || !self.io.sees_end() || idle {
             return self.conn.done();
         }
         match self.io.shutdown_write() {
