@@ -142,9 +142,13 @@ fn go_on(server: &Server) -> std::io::Result<usize> {
             failures += usize::from(served.is_err());
         }
     }
-    try_connect(server)?;
-    let (mut existing, ..) = open(server);
-    probe(server, &mut existing);
+    // The probe.
+    let mut existing = try_connect(server)?;
+    for text in ["a blocked connection", "a later connection"] {
+        try_echo(&mut existing, "an existing connection")?;
+        try_echo(&mut try_connect(server)?, text)?;
+    }
+    try_echo(&mut existing, "an existing connection, once more")?;
     Ok(failures)
 }
 

@@ -112,6 +112,9 @@ impl Attached {
     }
 
     /// Lets the server go on without faults, and returns what was logged.
+    ///
+    /// A call that is on its way then may fail with ENOSYS, if a fault was due: strace has put a
+    /// call that does not exist in its place. A call that a thread waits in is begun anew.
     pub(crate) fn detach(self) -> String {
         kill(self.pid, Signal::INT);
         self.ended()
