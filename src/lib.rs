@@ -159,6 +159,8 @@ pub mod _documentation {
     pub mod architecture {}
     #[doc = include_str!("../docs/design.md")]
     pub mod design {}
+    #[doc = include_str!("../docs/benchmarks.md")]
+    pub mod benchmarks {}
     #[doc = include_str!("../CHANGELOG.md")]
     pub mod changelog {}
 }

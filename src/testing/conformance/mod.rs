@@ -184,7 +184,7 @@ pub fn ask(name: &str, subject: &Subject) -> Result<(), Failure> {
 /// polyserve::conformance!(threads, || polyserve::ThreadPerConnection::new());
 /// ```
 ///
-/// With `subject =`, a [`Subject`](crate::testing::conformance::Subject) is given in place of a
+/// With `subject =`, a [`Subject`] is given in place of a
 /// closure. With `layered =`, it is one that has a layer, and the questions that need plain bytes
 /// are left out.
 #[macro_export]
