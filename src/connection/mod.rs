@@ -189,6 +189,11 @@ impl Connection {
         self.state == State::Done
     }
 
+    /// Whether there ever was a handler.
+    pub(crate) fn was_opened(&self) -> bool {
+        self.flags.opened
+    }
+
     /// Whether the handler is gone, and everybody was told why.
     pub(crate) fn was_released(&self) -> bool {
         self.flags.released

@@ -537,9 +537,10 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// An idle connection that a drain has found: its last output is long gone, so there is nothing
     /// to linger for.
     fn is_idle_in_drain(&self) -> bool {
-        self.host.env().phase() == Phase::Draining
-            && self.conn.was_told()
-            && self.conn.sent == self.sent_before
+        // One that never came as far as to a handler has said nothing worth lingering for either.
+        let said_nothing =
+            !self.conn.was_opened() || (self.conn.was_told() && self.conn.sent == self.sent_before);
+        self.host.env().phase() == Phase::Draining && said_nothing
     }
 
     fn release(&mut self) {
