@@ -196,7 +196,7 @@ pub(super) fn an_idle_connection_is_closed(stage: &Stage) -> Asked {
 
 pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (120 * MS).into()),
+        |b| only(b, |t| t.idle = (250 * MS).into()),
         |_, _| {
             Role::echo()
                 .open(|cx| {
@@ -214,24 +214,24 @@ pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) 
     let began = Instant::now();
     // Each byte that comes is answered by one.
     let mut last = began;
-    while began.elapsed() < 160 * MS {
+    while began.elapsed() < 300 * MS {
         client.read(1)?;
         last = Instant::now();
         client.send(b"!")?;
     }
-    ends_after(&mut client, last, 120 * MS)?;
+    ends_after(&mut client, last, 250 * MS)?;
     server.log.wait_closed(CloseKind::IdleTimeout, 1)
 }
 
 pub(super) fn a_peer_that_connects_and_says_nothing_is_closed(stage: &Stage) -> Asked {
     let server =
-        stage.serve_with(|b| only(b, |t| t.first_byte = (50 * MS).into()), |_, _| Role::echo())?;
+        stage.serve_with(|b| only(b, |t| t.first_byte = (200 * MS).into()), |_, _| Role::echo())?;
     let mut speaker = server.connect()?;
     speaker.send(b"x")?;
     speaker.expect(b"x")?;
     let began = Instant::now();
     let mut silent = server.connect()?;
-    ends_after(&mut silent, began, 50 * MS)?;
+    ends_after(&mut silent, began, 200 * MS)?;
     server.log.wait_closed(CloseKind::FirstByteTimeout, 1)?;
     speaker.send(b"y")?;
     speaker.expect(b"y")
