@@ -108,6 +108,9 @@ impl Reactor {
         match self.poller.wait(&mut events.list, Some(timeout)) {
             Ok(_) => (),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            // The poll(2) back end of polling 3.11 looks for the notification of a `notify` that
+            // another thread's change has swallowed: it was woken, and that is all.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(e) => return Err(e),
         }
         events.ready.extend(events.list.iter().map(|event| {
