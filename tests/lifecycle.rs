@@ -785,7 +785,7 @@ fn data_before_a_close_arrives(kind: Kind) {
     let send = Mutex::new(send);
     let server = spawn(kind, move |_peer| Counts { got: 0, total: send.lock().unwrap().clone() });
     let data = pattern(SIZE);
-    for round in 0..rounds(300) {
+    for round in 0..rounds(2_000) {
         server.connect().write_all(&data).unwrap();
         if round % 8 == 7 {
             for _ in 0..8 {
@@ -794,8 +794,11 @@ fn data_before_a_close_arrives(kind: Kind) {
             }
         }
     }
+    let control = server.handle.control();
     server.end();
     assert!(totals.iter().all(|end| end == (SIZE, CloseKind::PeerClosed)));
+    assert_eq!(control.stats().accepted(), rounds(2_000) as u64);
+    println!("{kind:?}: {} connections of {SIZE} bytes", control.stats().accepted());
 }
 
 /// Says "bye" and closes, at once or at the first byte.
@@ -821,14 +824,17 @@ fn the_last_answer_survives_input_that_nobody_read(kind: Kind) {
     let number = AtomicUsize::new(0);
     let server = spawn(kind, move |_peer| Bye(number.fetch_add(1, Ordering::Relaxed) % 2 == 0));
     let data = pattern(1 << 20);
-    for round in 0..rounds(100) {
+    for round in 0..rounds(1_000) {
         let mut stream = server.connect();
         stream.write_all(&data).unwrap_or_else(|error| panic!("round {round}: {error}"));
         let mut got = Vec::new();
         let end = stream.read_to_end(&mut got);
         assert!(end.is_ok() && got == b"bye", "round {round}: {end:?}, {got:?}");
     }
+    let control = server.handle.control();
     server.end();
+    assert_eq!(control.stats().accepted(), rounds(1_000) as u64);
+    println!("{kind:?}: {} answers before input that nobody read", control.stats().accepted());
 }
 
 /// Sends far more than the system holds, closes, and tells when it is over.
