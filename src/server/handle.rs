@@ -147,11 +147,22 @@ impl Core {
                 return true;
             }
             if give_up {
-                // The backend may need a moment to come to its end with what it is left with.
-                self.shutdown.wait(version, Some(Instant::now() + LAST_WAIT));
-                return self.shutdown.has_ended();
+                return self.wait_for_the_rest();
             }
             self.shutdown.wait(version, next);
+        }
+    }
+
+    /// The server has given up on what is stuck. The backend may need a moment to come to its end
+    /// with what it is left with.
+    fn wait_for_the_rest(&self) -> bool {
+        let until = Instant::now() + LAST_WAIT;
+        loop {
+            let version = self.shutdown.version();
+            if self.shutdown.has_ended() || Instant::now() >= until {
+                return self.shutdown.has_ended();
+            }
+            self.shutdown.wait(version, Some(until));
         }
     }
 }

@@ -264,7 +264,7 @@ mod model {
                 thread::spawn(move || {
                     *pool.left.lock().unwrap() += 1;
                     // What `Worker::serve` does. A session in the queue will look by itself.
-                    let claim = super::super::worker::claim;
+                    let claim = super::super::worker::claim_ready;
                     if pool.slot.change(KEY, claim) == Some(State::Idle) {
                         pool.run();
                     }
@@ -272,7 +272,8 @@ mod model {
             };
             while *pool.seen.lock().unwrap() < 2 {
                 // A worker of the queue; it ends when all was seen, by whomever.
-                if pool.slot.change(KEY, |_| None) == Some(State::Queued) {
+                let state = pool.slot.change(KEY, |_| None);
+                if matches!(state, Some(State::Queued | State::QueuedReady)) {
                     pool.queue.wait();
                     pool.slot.change(KEY, |_| Some(State::Running));
                     pool.run();

@@ -148,7 +148,7 @@ pub(super) fn after_turn(state: State, next: State) -> Option<State> {
 
 /// As `claim`, for an event of the socket. It comes once, so whoever takes the slot from the queue
 /// must know of it.
-fn claim_ready(state: State) -> Option<State> {
+pub(super) fn claim_ready(state: State) -> Option<State> {
     match state {
         State::Queued => Some(State::QueuedReady),
         other => claim(other),
