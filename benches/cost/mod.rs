@@ -117,8 +117,8 @@ fn idle(extent: &Extent) {
         let Some(perf) = Perf::attach(child.pid()) else {
             return println!("\nSKIP: `perf stat` cannot count system calls here");
         };
+        #[expect(clippy::disallowed_methods, reason = "see below")]
         // The length of the measurement itself; nothing is waited for.
-        #[expect(clippy::disallowed_methods, reason = "the length of the measurement itself")]
         let counts = perf.count(|| std::thread::sleep(extent.window));
         println!("| {name} | {} |", counts.all);
     }
