@@ -887,7 +887,7 @@ fn a_client_that_never_reads_goes_within_the_stall_limit(kind: Kind) {
     let took = at - from;
     println!("{kind:?}: gone after {took:?}");
     assert!(matches!(reason, CloseKind::SlowConsumer | CloseKind::WriteTimeout), "{reason:?}");
-    assert!(took < STALL + Duration::from_secs(1), "it took {took:?}");
+    assert!(took < STALL + Duration::from_millis(1900), "it took {took:?}");
     other.write_all(b"probe").unwrap();
     other.read_exact(&mut [0; 5]).unwrap();
     drop((silent, other));
@@ -1169,7 +1169,8 @@ fn a_stuck_handler_is_reported_and_left(kind: Kind) {
     let began = Instant::now();
     let report = server.handle.drain(Duration::ZERO, DEADLINE);
     let took = began.elapsed();
-    assert!(took > DEADLINE && took < DEADLINE + Duration::from_millis(1500), "{took:?}");
+    // One second more, and what a busy machine adds.
+    assert!(took > DEADLINE && took < DEADLINE + Duration::from_secs(4), "{took:?}");
     assert_eq!((report.stuck, report.finished_all), (1, false), "{report:?}");
     idle.iter_mut().for_each(wait_for_end);
     if kind == Kind::Threads {

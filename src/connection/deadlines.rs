@@ -7,8 +7,8 @@ use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
 use crate::handler::CloseReason;
 use std::time::{Duration, Instant};
 
-/// Clocks that are read later than this are read too late.
-const LATE: Duration = Duration::from_millis(100);
+/// Clocks that are read later than this are read too late: the process was stopped, or starved.
+const LATE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// When something is due next.

@@ -181,7 +181,7 @@ fn room_that_came_in_time_is_used_before_the_stall_clock_is_read() {
     let mut script = script.by_hand();
     script.unblock_output();
     // The process was stopped, and the deadline is noticed before the socket.
-    script.clock().advance(31 * SECOND);
+    script.clock().advance(40 * SECOND);
     script.turn_with(Ready::NONE);
     assert_eq!((script.close_kind(), script.output()), (None, b"abc".to_vec()));
 }
