@@ -161,6 +161,8 @@ pub mod _documentation {
     pub mod design {}
     #[doc = include_str!("../docs/benchmarks.md")]
     pub mod benchmarks {}
+    #[doc = include_str!("../docs/proofs.md")]
+    pub mod proofs {}
     #[doc = include_str!("../CHANGELOG.md")]
     pub mod changelog {}
 }
