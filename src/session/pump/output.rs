@@ -1,0 +1,192 @@
+//! The way out: from callbacks and senders to the socket, and the orderly end.
+
+use super::{
+    Around, Got, MOVE_OUTPUT, Pump, READ_BUDGET, SALVAGE, Transport, WRITE_BUDGET, as_facts,
+};
+use crate::connection::Phase;
+use crate::handler::CloseReason;
+use crate::net::{IoClass, io_class};
+use std::io;
+
+impl<T: Transport> Pump<'_, T> {
+    /// Writes until the output, the senders' messages and what `on_writable` adds are written or
+    /// the system takes no more; ends what is closing.
+    pub(super) fn settle(&mut self) {
+        loop {
+            self.flush_all();
+            let env = self.host.env();
+            if !self.conn.is_drained(env) || self.conn.sent - self.sent_before > WRITE_BUDGET as u64
+            {
+                break;
+            }
+            self.around(|conn, around| conn.writable(around));
+        }
+        self.conn.settled(self.host.env().tick(self.now));
+        if self.conn.is_closing() {
+            self.flush_all();
+            self.close_if_written();
+        }
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        loop {
+            self.flush();
+            if !self.fetch_messages() {
+                return;
+            }
+        }
+    }
+
+    /// Takes messages of senders, as many as the output has room for.
+    pub(super) fn fetch_messages(&mut self) -> bool {
+        if self.conn.is_done() || self.conn.has_output() {
+            return false;
+        }
+        // What is closing takes no more messages, so there the end is in sight.
+        if self.conn.is_open() && self.conn.sent - self.sent_before > WRITE_BUDGET as u64 {
+            return false;
+        }
+        let Some(outbox) = self.conn.outbox() else { return false };
+        outbox.drain_into(self.out, READ_BUDGET);
+        !self.out.is_empty()
+    }
+
+    pub(super) fn flush_held(&mut self) {
+        if self.conn.has_output() {
+            self.flush();
+        }
+    }
+
+    /// Offers the output to the system, once.
+    pub(super) fn flush(&mut self) {
+        if self.conn.is_done() || self.conn.is_lingering() {
+            return self.out.clear();
+        }
+        // A layer may pack what the handler sent, which counts what it sent by the same marks.
+        let sent = self.conn.output_held() + self.out.len();
+        self.wrap_layer();
+        if self.conn.is_taken() {
+            self.conn.extras().output.append(self.out);
+            return self.out.clear();
+        }
+        let on_the_way = self.conn.output_held() + self.out.len();
+        if on_the_way == 0 {
+            return;
+        }
+        self.conn.filling(on_the_way.max(sent), self.host.env());
+        if self.full {
+            self.conn.extras().output.append(self.out);
+            self.out.clear();
+            return self.conn.measured(self.host.env(), self.now);
+        }
+        let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
+        match result {
+            Ok(n) => {
+                let host = self.host;
+                let around =
+                    Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+                self.conn.progressed(n, &around);
+                self.full = self.conn.has_output();
+            }
+            Err(error) => self.send_failed(error),
+        }
+        self.conn.measured(self.host.env(), self.now);
+    }
+
+    /// Older output is waiting: the new goes behind it.
+    pub(super) fn send_held(&mut self) -> io::Result<usize> {
+        let output = &mut self.conn.extras().output;
+        output.append(self.out);
+        self.out.clear();
+        let n = would_block_is_zero(self.io.send(output.unread()))?;
+        output.consume(n);
+        Ok(n)
+    }
+
+    /// Nothing is waiting: the thread's own buffer goes out, and only what is left is kept.
+    pub(super) fn send_fresh(&mut self) -> io::Result<usize> {
+        if self.out.is_empty() {
+            return Ok(0);
+        }
+        let n = would_block_is_zero(self.io.send(self.out))?;
+        let left = self.out.len() - n;
+        if left >= MOVE_OUTPUT {
+            let out = std::mem::take(self.out);
+            self.conn.extras().output = crate::buffer::Buffer::from_vec(out, n);
+        } else if left > 0 {
+            let rest = &self.out[n..];
+            self.conn.extras().output.append(rest);
+        }
+        self.out.clear();
+        Ok(n)
+    }
+
+    /// The peer takes nothing any more. What it sent before it left is still shown.
+    pub(super) fn send_failed(&mut self, error: io::Error) {
+        self.out.clear();
+        let reason = match io_class(&error) {
+            IoClass::PeerGone => CloseReason::Reset(error),
+            _ => CloseReason::Io(error),
+        };
+        self.conn.extras().output.free();
+        let before = self.conn.received;
+        while self.conn.is_open()
+            && self.conn.wants_bytes()
+            && (self.conn.received - before) < SALVAGE as u64
+        {
+            let got = self.read_once();
+            self.out.clear();
+            if !matches!(got, Got::Bytes(_)) {
+                break;
+            }
+        }
+        self.conn.fail(reason);
+    }
+
+    /// The output of a closing connection is written: say goodbye.
+    pub(super) fn close_if_written(&mut self) {
+        // A layer's last words alone are nothing to linger for.
+        let idle = self.is_idle_in_drain();
+        if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
+            return;
+        }
+        if self.conn.is_done() {
+            return; // its last words could not be written
+        }
+        self.release();
+        if self.conn.saw_eof() || !self.io.sees_end() || idle {
+            return self.conn.done();
+        }
+        match self.io.shutdown_write() {
+            Ok(()) => {
+                self.conn.linger(self.host.env(), self.now);
+                self.throw_away();
+            }
+            // The peer has gone.
+            Err(_) => self.conn.done(),
+        }
+    }
+
+    /// An idle connection that a drain has found: its last output is long gone, so there is nothing
+    /// to linger for.
+    pub(super) fn is_idle_in_drain(&self) -> bool {
+        // One that never came as far as to a handler has said nothing worth lingering for either.
+        let said_nothing =
+            !self.conn.was_opened() || (self.conn.was_told() && self.conn.sent == self.sent_before);
+        self.host.env().phase() == Phase::Draining && said_nothing
+    }
+
+    pub(super) fn release(&mut self) {
+        let reason = self.conn.take_reason();
+        self.host.ended(self.conn, &reason);
+        self.conn.release_handler(&reason);
+        self.host.closed(self.conn, &reason);
+    }
+}
+
+fn would_block_is_zero(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(e) if matches!(io_class(&e), IoClass::WouldBlock | IoClass::Retry) => Ok(0),
+        other => other,
+    }
+}
