@@ -196,7 +196,8 @@ pub(super) fn an_idle_connection_is_closed(stage: &Stage) -> Asked {
 
 pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (250 * MS).into()),
+        // Longer than a busy machine keeps this client from its next byte.
+        |b| only(b, |t| t.idle = (600 * MS).into()),
         |_, _| {
             Role::echo()
                 .open(|cx| {
@@ -214,12 +215,12 @@ pub(super) fn a_byte_restarts_the_idle_clock_and_output_does_not(stage: &Stage) 
     let began = Instant::now();
     // Each byte that comes is answered by one.
     let mut last = began;
-    while began.elapsed() < 300 * MS {
+    while began.elapsed() < 700 * MS {
         client.read(1)?;
         last = Instant::now();
         client.send(b"!")?;
     }
-    ends_after(&mut client, last, 250 * MS)?;
+    ends_after(&mut client, last, 600 * MS)?;
     server.log.wait_closed(CloseKind::IdleTimeout, 1)
 }
 
