@@ -113,7 +113,9 @@ mod addr;
 mod backend;
 mod buffer;
 pub mod client;
+pub mod codec;
 mod connection;
+mod framed;
 mod handler;
 mod layer;
 mod limit;
@@ -137,6 +139,7 @@ pub use backend::{
 pub use buffer::Input;
 pub use client::Client;
 pub use connection::{Limits, Ready, Timeouts, Turn, Wants};
+pub use framed::{FnService, Framed, IntoAction, Replies, Reply, ReplyError, Service};
 pub use handler::{
     Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,
     Credentials, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 /// The modules, lowest layer first. A module uses those of earlier lines and its own line only.
 const LAYERS: [&[&str]; 11] = [
-    &["addr", "buffer", "limit", "sync"],
+    &["addr", "buffer", "codec", "limit", "sync"],
     &["handler"],
     &["layer"],
-    &["connection"],
+    &["connection", "framed"],
     &["shutdown", "observe"],
     &["net", "serve_error"],
     &["session"],
@@ -34,7 +34,8 @@ const STRANGERS: [(&str, &str); 4] =
     [("client", "server"), ("server", "client"), ("signals", "server"), ("signals", "client")];
 
 /// The sans-IO core: bytes and instants in, wants out.
-const CORE: [&str; 6] = ["addr", "buffer", "limit", "handler", "layer", "connection"];
+const CORE: [&str; 8] =
+    ["addr", "buffer", "codec", "limit", "handler", "layer", "connection", "framed"];
 
 /// Who may see sockets and systems: the socket layer, and the kits that play the peer.
 const OUTSIDE: [&str; 2] = ["net", "testing"];

@@ -22,7 +22,8 @@ pub struct Limits {
     /// process's limit of descriptors less 64. Default: `None`.
     pub max_connections: Option<usize>,
     /// Bytes that a handler may leave in its input and still ask for more. Above it the connection
-    /// is closed with [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Default: 1 MiB.
+    /// is closed with [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Default: 1 MiB and
+    /// 64 KiB, room for a frame of the codecs' limit and what surrounds it.
     pub input: usize,
     /// The high mark: when more output than this waits, the peer is not read until it has fallen
     /// below the low mark. Default: 256 KiB.
@@ -44,7 +45,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: None,
-            input: 1024 * 1024,
+            input: (1024 + 64) * 1024,
             output_high: 256 * 1024,
             output_low: 64 * 1024,
             output_hard: 1024 * 1024,

@@ -533,7 +533,13 @@ impl Connection {
     /// error was the reason already.
     pub(crate) fn fail(&mut self, reason: CloseReason) {
         let is_error = |r: &CloseReason| {
-            matches!(r, CloseReason::Handler(_) | CloseReason::Panic(_) | CloseReason::Layer(_))
+            matches!(
+                r,
+                CloseReason::Handler(_)
+                    | CloseReason::Panic(_)
+                    | CloseReason::Decode(_)
+                    | CloseReason::Layer(_)
+            )
         };
         match self.state {
             State::Done | State::Lingering => self.state = State::Done,
@@ -760,7 +766,7 @@ impl Connection {
                 Some(action).filter(|_| !self.is_taken())
             }
             Ok(Err(error)) => {
-                self.begin_close(CloseReason::Handler(error));
+                self.begin_close(CloseReason::of_error(error));
                 None
             }
             Err(payload) => {

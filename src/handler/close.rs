@@ -1,6 +1,7 @@
 //! Why a connection ended.
 
 use super::BoxError;
+use crate::codec::DecodeError;
 use std::fmt;
 use std::io;
 
@@ -55,10 +56,14 @@ pub enum CloseReason {
         /// The limit.
         limit: usize,
     },
+    /// What the peer sent is no frame of the protocol: a callback returned a
+    /// [`DecodeError`] as its error, as [`Framed`](crate::Framed) does. This is the peer's fault,
+    /// where `Handler` is ours.
+    Decode(DecodeError),
     /// A layer failed, for example a TLS handshake.
     Layer(BoxError),
-    /// The peer's stream ended without the layer's own end mark (TLS: close_notify), so it may
-    /// have been cut short by somebody else.
+    /// The peer's stream ended in the middle of a frame, or without the layer's own end mark (TLS:
+    /// close_notify), so it may have been cut short by somebody else.
     Truncated,
     /// The server drained: the connection was idle, or its handler closed it on `on_shutdown`.
     Shutdown,
@@ -90,6 +95,7 @@ pub enum CloseKind {
     HalfClosedTimeout,
     SlowConsumer,
     InputLimit,
+    Decode,
     Layer,
     Truncated,
     Shutdown,
@@ -100,7 +106,7 @@ pub enum CloseKind {
 
 impl CloseKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [CloseKind; 20] = [
+    pub const ALL: [CloseKind; 21] = [
         CloseKind::PeerClosed,
         CloseKind::Closed,
         CloseKind::Aborted,
@@ -115,6 +121,7 @@ impl CloseKind {
         CloseKind::HalfClosedTimeout,
         CloseKind::SlowConsumer,
         CloseKind::InputLimit,
+        CloseKind::Decode,
         CloseKind::Layer,
         CloseKind::Truncated,
         CloseKind::Shutdown,
@@ -140,6 +147,7 @@ impl CloseKind {
             CloseKind::HalfClosedTimeout => "half_closed_timeout",
             CloseKind::SlowConsumer => "slow_consumer",
             CloseKind::InputLimit => "input_limit",
+            CloseKind::Decode => "decode",
             CloseKind::Layer => "layer",
             CloseKind::Truncated => "truncated",
             CloseKind::Shutdown => "shutdown",
@@ -151,6 +159,17 @@ impl CloseKind {
 }
 
 impl CloseReason {
+    /// The reason for an error that a callback returned.
+    pub(crate) fn of_error(error: BoxError) -> Self {
+        match error.downcast::<DecodeError>() {
+            Ok(error) => match *error {
+                DecodeError::Truncated { .. } => CloseReason::Truncated,
+                error => CloseReason::Decode(error),
+            },
+            Err(error) => CloseReason::Handler(error),
+        }
+    }
+
     /// Which kind of reason this is.
     pub fn kind(&self) -> CloseKind {
         match self {
@@ -168,6 +187,7 @@ impl CloseReason {
             CloseReason::HalfClosedTimeout => CloseKind::HalfClosedTimeout,
             CloseReason::SlowConsumer => CloseKind::SlowConsumer,
             CloseReason::InputLimit { .. } => CloseKind::InputLimit,
+            CloseReason::Decode(_) => CloseKind::Decode,
             CloseReason::Layer(_) => CloseKind::Layer,
             CloseReason::Truncated => CloseKind::Truncated,
             CloseReason::Shutdown => CloseKind::Shutdown,
@@ -214,8 +234,11 @@ impl fmt::Display for CloseReason {
             CloseReason::InputLimit { wanted, limit } => {
                 write!(f, "{wanted} bytes were wanted at once, above the limit of {limit}")
             }
+            CloseReason::Decode(e) => write!(f, "the peer broke the protocol: {e}"),
             CloseReason::Layer(e) => write!(f, "a layer failed: {e}"),
-            CloseReason::Truncated => f.write_str("the stream ended without its end mark"),
+            CloseReason::Truncated => {
+                f.write_str("the stream ended within a frame, or without its end mark")
+            }
             CloseReason::Shutdown => f.write_str("the server drained"),
             CloseReason::Killed => f.write_str("the server stopped"),
             CloseReason::Backend => f.write_str("the backend dropped the session"),

@@ -92,6 +92,20 @@ pub(crate) struct Requests {
 pub(crate) type TakeStream = Box<dyn FnOnce(TakenStream) + Send>;
 
 impl Context<'_> {
+    /// The same context, lent for a part of the callback.
+    pub(crate) fn reborrow(&mut self) -> Context<'_> {
+        Context {
+            out: self.out,
+            held: self.held,
+            high_mark: self.high_mark,
+            hard_mark: self.hard_mark,
+            busy: self.busy,
+            requests: self.requests,
+            outbox: self.outbox,
+            facts: self.facts,
+        }
+    }
+
     /// Appends to the output. It is written after the callback has returned, together with all
     /// that the callbacks of the same read sent.
     ///

@@ -1,0 +1,371 @@
+//! Requests and replies, played without sockets: order, outstanding replies, streams, ends.
+
+use polyserve::codec::{DecodeError, Lines};
+use polyserve::testing::{Script, assert_split_independent};
+use polyserve::{
+    Action, BoxError, CloseKind, CloseReason, Framed, Replies, Reply, ReplyError, Sender, Service,
+};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+type Lent<'a, 'b> = &'a mut Replies<'b, Lines>;
+
+/// Echoes lines, but keeps the reply to each that begins with `later`.
+fn keeper(kept: &Arc<Mutex<Vec<Reply<Lines>>>>) -> Script {
+    let kept = Arc::clone(kept);
+    Script::new(move |_| {
+        Framed::new(Lines::new(), move |line, replies: Lent<'_, '_>| -> Result<(), BoxError> {
+            if line.starts_with("later") {
+                kept.lock().unwrap().push(replies.defer());
+            } else {
+                replies.send(line)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+fn upper() -> Script {
+    Script::new(|_| Framed::new(Lines::new(), |line, replies| replies.send(&line.to_uppercase())))
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_one_write() {
+    let mut script = upper();
+    script.recv(b"one\ntwo\r\nthr");
+    assert_eq!(script.output(), b"ONE\nTWO\n");
+    assert_eq!(script.sends(), 1);
+    assert_eq!(script.recv(b"ee\n").output(), b"THREE\n");
+    assert!(script.holds_nothing());
+}
+
+#[test]
+fn requests_may_be_cut_anywhere() {
+    let factory =
+        |_: &_| Framed::new(Lines::new(), |line, replies| replies.send(&line.to_uppercase()));
+    assert_split_independent(factory, b"one\r\n\ntwo\nthree\r\n", b"ONE\n\nTWO\nTHREE\n");
+}
+
+#[test]
+fn closures_return_what_suits_them() {
+    let unit = |_: &str, _: Lent<'_, '_>| ();
+    let action = |_: &str, _: Lent<'_, '_>| Action::Close;
+    let result = |line: &str, _: Lent<'_, '_>| line.parse::<u8>().map(|_| Action::Close);
+    let mut script = Script::new(move |_| Framed::new(Lines::new(), unit));
+    assert_eq!(script.recv(b"x\n").close_kind(), None);
+    let mut script = Script::new(move |_| Framed::new(Lines::new(), action));
+    assert_eq!(script.recv(b"x\n").close_kind(), Some(CloseKind::Closed));
+    let mut script = Script::new(move |_| Framed::new(Lines::new(), result));
+    assert_eq!(script.recv(b"1\n").close_kind(), Some(CloseKind::Closed));
+    let mut script = Script::new(move |_| Framed::new(Lines::new(), result));
+    assert_eq!(script.recv(b"x\n").close_kind(), Some(CloseKind::Handler));
+}
+
+#[test]
+fn what_is_no_frame_closes_with_its_own_reason() {
+    let mut script = upper();
+    script.recv(b"fine\n\xff\xfe\nunseen\n");
+    assert_eq!(script.output(), b"FINE\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+    let text = script.close_text().unwrap();
+    assert_eq!(text, "the peer broke the protocol: a frame is no UTF-8 text");
+}
+
+#[test]
+fn an_end_within_a_frame_is_no_clean_end() {
+    let mut script = upper();
+    assert_eq!(script.recv(b"one\ntw").eof().output(), b"ONE\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Truncated));
+    let mut script = upper();
+    assert_eq!(script.recv(b"one\n").eof().close_kind(), Some(CloseKind::PeerClosed));
+}
+
+#[test]
+fn an_endless_line_ends_at_its_limit() {
+    let mut script = upper();
+    for _ in 0..8 * 1024 {
+        script.recv(b"x");
+    }
+    assert_eq!(script.close_kind(), None);
+    script.recv(b"x");
+    assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+}
+
+#[test]
+fn later_replies_keep_the_order_of_their_requests() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"1\nlater 2\n3\nlater 4\n5\n");
+    assert_eq!(script.output(), b"1\n");
+    let mut replies = std::mem::take(&mut *kept.lock().unwrap()).into_iter();
+    let (second, fourth) = (replies.next().unwrap(), replies.next().unwrap());
+    fourth.send("4").unwrap();
+    assert_eq!(script.settle().output(), b"");
+    second.send("2").unwrap();
+    assert_eq!(script.settle().output(), b"2\n3\n4\n5\n");
+    assert_eq!(script.recv(b"6\n").output(), b"6\n");
+    // A sender was asked for, so the outbox stays; nothing else does.
+    assert_eq!((script.held().input, script.held().output), (0, 0));
+}
+
+#[test]
+fn a_later_reply_may_have_several_parts() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\nnext\n");
+    let mut reply = kept.lock().unwrap().pop().unwrap();
+    reply.write("a").unwrap();
+    assert_eq!(
+        script.settle().output(),
+        b"a\n",
+        "the first outstanding reply leaves as it is made"
+    );
+    assert!(matches!(reply.write("a\nb"), Err(ReplyError::Encode(_))), "a refused part is no end");
+    reply.write("b").unwrap();
+    reply.finish();
+    assert_eq!(script.settle().output(), b"b\nnext\n");
+}
+
+#[test]
+fn a_dropped_reply_ends_the_connection() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\nnext\n");
+    kept.lock().unwrap().clear();
+    script.settle();
+    assert_eq!(script.output(), b"");
+    assert_eq!(script.close_kind(), Some(CloseKind::Handler));
+    assert!(script.close_text().unwrap().contains("a reply that was to be made later was dropped"));
+}
+
+#[test]
+fn whoever_makes_a_reply_learns_that_nobody_waits_for_it() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\n");
+    let reply = kept.lock().unwrap().pop().unwrap();
+    assert!(!reply.is_closed());
+    script.stop();
+    assert!(reply.is_closed());
+    assert!(matches!(reply.send("too late"), Err(ReplyError::Closed)));
+}
+
+#[test]
+fn the_end_waits_for_outstanding_replies() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\nnext\n").eof();
+    assert_eq!(script.close_kind(), None);
+    kept.lock().unwrap().pop().unwrap().send("done").unwrap();
+    assert_eq!(script.settle().output(), b"done\nnext\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Closed));
+}
+
+#[test]
+fn a_broken_frame_waits_for_the_replies_before_it() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\n\xff\nunseen\n");
+    assert_eq!(script.close_kind(), None);
+    kept.lock().unwrap().pop().unwrap().send("done").unwrap();
+    assert_eq!(script.settle().output(), b"done\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+}
+
+#[test]
+fn a_drain_waits_for_outstanding_replies() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\n").drain();
+    assert_eq!(script.close_kind(), None);
+    kept.lock().unwrap().pop().unwrap().send("done").unwrap();
+    assert_eq!(script.settle().output(), b"done\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Shutdown));
+}
+
+#[test]
+fn whoever_waits_for_a_reply_is_not_idle() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\n").advance(Duration::from_secs(600));
+    assert_eq!(script.close_kind(), None);
+    kept.lock().unwrap().pop().unwrap().send("done").unwrap();
+    script.settle().advance(Duration::from_secs(61));
+    assert_eq!(script.close_kind(), Some(CloseKind::IdleTimeout));
+}
+
+#[test]
+fn outstanding_replies_are_bounded() {
+    let kept = Arc::default();
+    let mut script = keeper(&kept);
+    script.recv(b"later\n".repeat(2000));
+    assert_eq!(kept.lock().unwrap().len(), 1024);
+    script.recv(b"more\n".repeat(2000));
+    assert!(script.unread() > 0, "the peer must not be read");
+    for reply in std::mem::take(&mut *kept.lock().unwrap()) {
+        reply.send("x").unwrap();
+    }
+    assert_eq!(script.settle().output(), b"x\n".repeat(1024));
+    for reply in std::mem::take(&mut *kept.lock().unwrap()) {
+        reply.send("y").unwrap();
+    }
+    let expected = [b"y\n".repeat(976), b"more\n".repeat(2000)].concat();
+    assert_eq!(script.settle().output(), expected);
+}
+
+#[test]
+fn bytes_behind_an_outstanding_reply_are_bounded() {
+    let kept: Arc<Mutex<Vec<Reply<Lines>>>> = Arc::default();
+    let mut script = keeper(&kept);
+    let line = [[b'x'; 8000].as_slice(), b"\n"].concat();
+    script.recv(b"later\n");
+    for _ in 0..100 {
+        script.recv(&line);
+    }
+    assert!(script.unread() > 400_000, "{} bytes were not read", script.unread());
+    kept.lock().unwrap().pop().unwrap().send("done").unwrap();
+    assert_eq!(script.settle().output(), [b"done\n".as_slice(), &line.repeat(100)].concat());
+}
+
+/// Answers a number by so many lines of 1 KiB.
+fn streamer() -> Script {
+    Script::new(|_| {
+        Framed::new(Lines::new(), |line, replies: Lent<'_, '_>| -> Result<(), BoxError> {
+            let mut left: usize = line.parse()?;
+            replies.stream(move |replies| {
+                if left == 0 {
+                    return Ok(ControlFlow::Break(()));
+                }
+                left -= 1;
+                replies.send(&"s".repeat(1023))?;
+                Ok(ControlFlow::Continue(()))
+            });
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_stream_is_never_far_ahead_of_its_peer() {
+    let mut script = streamer();
+    script.block_output().recv(b"10000\n20\n");
+    let mut total = 0;
+    for _ in 0..11_000 {
+        assert!(script.held().output <= 257 * 1024, "{} bytes are held", script.held().output);
+        script.accept_output(1024);
+        total += script.output().len();
+    }
+    assert_eq!(total, 10_020 * 1024);
+    assert_eq!((script.held().output, script.close_kind()), (0, None));
+}
+
+#[test]
+fn a_stream_to_a_peer_that_takes_nothing_ends() {
+    let mut script = streamer();
+    script.block_output().recv(b"10000\n").advance(Duration::from_secs(31));
+    assert_eq!(script.close_kind(), Some(CloseKind::WriteTimeout));
+}
+
+#[test]
+fn a_stream_that_has_nothing_yet_is_asked_again_when_woken() {
+    let shared: Arc<Mutex<(Vec<String>, Option<Sender>)>> = Arc::default();
+    let theirs = Arc::clone(&shared);
+    let mut script = Script::new(move |_| {
+        Framed::new(Lines::new(), move |_, replies: Lent<'_, '_>| {
+            theirs.lock().unwrap().1 = Some(replies.context().sender());
+            let theirs = Arc::clone(&theirs);
+            replies.stream(move |replies| {
+                for text in std::mem::take(&mut theirs.lock().unwrap().0) {
+                    if text == "end" {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    replies.send(&text)?;
+                }
+                Ok(ControlFlow::Continue(()))
+            });
+        })
+    });
+    script.recv(b"go\ngo\n");
+    for text in ["a", "b", "end", "c"] {
+        shared.lock().unwrap().0.push(text.into());
+        shared.lock().unwrap().1.as_ref().unwrap().wake();
+        script.settle();
+    }
+    assert_eq!(script.output(), b"a\nb\nc\n");
+    assert_eq!(script.close_kind(), None);
+}
+
+#[test]
+fn many_requests_for_large_replies_cost_little_memory() {
+    let mut script = Script::new(|_| {
+        let large = "x".repeat(1024 * 1024 - 1);
+        Framed::new(Lines::new().max_len(1024 * 1024), move |_, replies| replies.send(&large))
+    });
+    let requests = b"x\n".repeat(32 * 1024);
+    script.block_output().recv(&requests);
+    let mut total = 0;
+    for _ in 0..200 {
+        assert!(script.held().output <= 2 * 1024 * 1024, "{} are held", script.held().output);
+        script.accept_output(1024 * 1024);
+        total += script.output().len();
+    }
+    assert_eq!(total, 200 * 1024 * 1024);
+    assert_eq!(script.close_kind(), None);
+}
+
+#[test]
+fn empty_lines_by_the_thousand_let_others_in_between() {
+    let mut script = upper().by_hand();
+    script.recv(b"\n".repeat(1000));
+    // The first turn makes the handler, reads, and serves a part.
+    while script.output().is_empty() {
+        assert!(script.turn());
+    }
+    assert_eq!(script.turns(), 2);
+    assert!(script.wants().again, "the rest comes when others had their turn");
+    script.settle();
+    assert_eq!(script.output(), b"\n".repeat(1000 - 128));
+}
+
+/// Says a last word about what is no frame, and records its end.
+struct Polite(Arc<Mutex<Vec<String>>>);
+
+impl Service<Lines> for Polite {
+    fn call(&mut self, line: &str, replies: Lent<'_, '_>) -> Result<Action, BoxError> {
+        replies.send(line)?;
+        Ok(Action::Continue)
+    }
+
+    fn on_decode_error(&mut self, error: &DecodeError, replies: Lent<'_, '_>) {
+        replies.send(&format!("error: {error}")).expect("it is one line");
+    }
+
+    fn on_close(&mut self, reason: &CloseReason) {
+        self.0.lock().unwrap().push(reason.to_string());
+    }
+}
+
+#[test]
+fn a_service_may_say_why_it_closes() {
+    let ends = Arc::default();
+    let theirs = Arc::clone(&ends);
+    let mut script = Script::new(|_| Framed::service(Lines::new().max_len(60), Polite(theirs)));
+    script.recv([b"abcd\n".as_slice(), &[b'x'; 70], b"\n"].concat());
+    let expected = b"abcd\nerror: a frame of 62 bytes exceeds the limit of 60\n";
+    assert_eq!(script.output().escape_ascii().to_string(), expected.escape_ascii().to_string());
+    let ends: Vec<String> = std::mem::take(&mut *ends.lock().unwrap());
+    assert_eq!(ends.len(), 1);
+    assert!(ends[0].starts_with("the peer broke the protocol"), "{}", ends[0]);
+}
+
+#[test]
+fn a_partial_frame_has_a_deadline_that_bytes_do_not_move() {
+    let mut script = upper();
+    for _ in 0..29 {
+        script.recv(b"x").advance(Duration::from_secs(1));
+    }
+    assert_eq!(script.close_kind(), None);
+    script.recv(b"x").advance(Duration::from_secs(2));
+    assert_eq!(script.close_kind(), Some(CloseKind::MessageTimeout));
+}
