@@ -369,3 +369,28 @@ fn a_partial_frame_has_a_deadline_that_bytes_do_not_move() {
     script.recv(b"x").advance(Duration::from_secs(2));
     assert_eq!(script.close_kind(), Some(CloseKind::MessageTimeout));
 }
+
+#[test]
+fn a_service_that_pauses_is_not_resumed_by_a_reply() {
+    let kept: Arc<Mutex<(Vec<Reply<Lines>>, Option<Sender>)>> = Arc::default();
+    let theirs = Arc::clone(&kept);
+    let mut script = Script::new(move |_| {
+        Framed::new(Lines::new(), move |line, replies: Lent<'_, '_>| -> Result<_, BoxError> {
+            let mut kept = theirs.lock().unwrap();
+            match line {
+                "later" => kept.0.push(replies.defer()),
+                "pause" => {
+                    kept.1 = Some(replies.context().sender());
+                    return Ok(Action::Pause);
+                }
+                _ => replies.send(line)?,
+            }
+            Ok(Action::Continue)
+        })
+    });
+    script.recv(b"later\npause\nnext\n");
+    kept.lock().unwrap().0.pop().unwrap().send("done").unwrap();
+    assert_eq!(script.settle().output(), b"done\n");
+    kept.lock().unwrap().1.take().unwrap().resume();
+    assert_eq!(script.settle().output(), b"next\n");
+}

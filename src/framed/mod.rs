@@ -125,6 +125,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                     match service.call(frame, &mut replies)? {
                         Action::Continue | Action::Want(_) => (),
                         Action::Close if replies.is_outstanding() => replies.end(Ending::Close),
+                        Action::Pause => return Ok(replies.paused_by_service()),
                         other => return Ok(other),
                     }
                 }
@@ -148,6 +149,8 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         let (_, mut replies) = self.lend(cx);
         if asked == Action::Close && replies.is_outstanding() {
             replies.end(Ending::Close);
+        } else if asked == Action::Pause {
+            return Ok(replies.paused_by_service());
         } else if asked != Action::Continue {
             return Ok(asked);
         }

@@ -178,6 +178,15 @@ impl<C: Codec> Replies<'_, C> {
         }
     }
 
+    /// The service itself pauses the connection, so that what is outstanding must not resume it
+    /// when it is made.
+    pub(super) fn paused_by_service(&mut self) -> Action {
+        if let Some(later) = &mut *self.later {
+            later.paused = false;
+        }
+        Action::Pause
+    }
+
     /// Ends the connection once nothing is outstanding any more. The first ending counts.
     pub(super) fn end(&mut self, ending: Ending) {
         self.later.get_or_insert_default().ending.get_or_insert(ending);
