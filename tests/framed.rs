@@ -352,7 +352,7 @@ fn a_service_may_say_why_it_closes() {
     let theirs = Arc::clone(&ends);
     let mut script = Script::new(|_| Framed::service(Lines::new().max_len(60), Polite(theirs)));
     script.recv([b"abcd\n".as_slice(), &[b'x'; 70], b"\n"].concat());
-    let expected = b"abcd\nerror: a frame of 62 bytes exceeds the limit of 60\n";
+    let expected = b"abcd\nerror: a frame of 61 bytes exceeds the limit of 60\n";
     assert_eq!(script.output().escape_ascii().to_string(), expected.escape_ascii().to_string());
     let ends: Vec<String> = std::mem::take(&mut *ends.lock().unwrap());
     assert_eq!(ends.len(), 1);

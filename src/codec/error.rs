@@ -11,7 +11,7 @@ pub enum DecodeError {
     /// A frame is, or claims to be, longer than is allowed.
     #[error("a frame of {got} bytes exceeds the limit of {max}")]
     TooLong {
-        /// Its length: the one that it claims, or the bytes that had come without its end.
+        /// Its length: the one that it claims, or the least that it has if its end has not come.
         got: u64,
         /// The limit.
         max: usize,

@@ -4,7 +4,17 @@
 //! clock, so it works the same behind [`Framed`](crate::Framed), in a
 //! [`Client`](crate::Client), and on its own in a test.
 //!
-//! [`Lines`] are the smallest one.
+//! | codec | a frame is | its limit, unless you set another |
+//! |---|---|---|
+//! | [`Lines`] | a line of UTF-8 text, ended by LF or CRLF | 8 KiB |
+//! | [`Delimited::lines`] | a line of bytes, ended by LF or CRLF | 8 KiB |
+//! | [`Delimited`] | bytes, ended by a delimiter of yours | 1 MiB |
+//! | [`LengthPrefixed`] | bytes behind their length: of 1, 2, 3, 4 or 8 bytes, big- or little-endian, or a varint | 1 MiB |
+//! | [`Headed`] | the same behind some bytes of header: a pair | 1 MiB, the header not counted |
+//! | [`Fixed`] | so many bytes | its length |
+//!
+//! Each is a plain value that is made for a connection, and borrows its frames from the input. None
+//! allocates anything to decode.
 //!
 //! # One of your own
 //!
@@ -59,11 +69,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod delimited;
 mod error;
+mod fixed;
+mod headed;
+mod length;
+mod length_prefixed;
 mod lines;
+mod search;
 
+pub use delimited::Delimited;
 pub use error::{DecodeError, EncodeError};
+pub use fixed::Fixed;
+pub use headed::Headed;
+pub use length_prefixed::LengthPrefixed;
 pub use lines::Lines;
+
+/// The most bytes of a frame, if nothing else was said: a server's
+/// [`Limits::input`](crate::Limits::input) has room for it and for what surrounds it.
+const MAX_FRAME: usize = 1024 * 1024;
+/// The most bytes of a line: nginx takes request lines of that length.
+const MAX_LINE: usize = 8 * 1024;
 
 /// Finds frames in bytes.
 ///
@@ -74,7 +100,13 @@ pub use lines::Lines;
 /// - It never panics, whatever the peer sends, and never allocates what a peer merely claims.
 /// - It does not look at the same bytes again and again: while a frame is incomplete, `decode` is
 ///   called with the same bytes and more behind them, so it can remember how far it got.
-/// - An error is final: it is not called again for this connection.
+/// - `need` is never beyond the end of the frame: who waits for it would wait for ever.
+/// - The same bytes may be shown again with nothing behind them, as at the end of a pause, and mean
+///   the same.
+/// - An error is final: no bytes behind it make a frame of what came. `decode` is not called again
+///   for this connection, and where it is, it says so again.
+///
+/// `testing::CodecLaws` (feature `testing`) hold a decoder of yours, and an encoder, against this.
 pub trait Decoder {
     /// A frame. It borrows from the input alone, so that a request costs no allocation.
     type Frame<'a>;
