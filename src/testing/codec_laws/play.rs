@@ -111,7 +111,7 @@ impl<'a, D: OwnedFrames> Play<'a, D> {
                     return Ok(None);
                 }
                 Err(error) => {
-                    if !matches!(self.ask(end)?, Err(_)) {
+                    if self.ask(end)?.is_ok() {
                         let told = format!("asked again, it takes what it refused: {error}");
                         return Err(self.broken(Law::Final, end, &told));
                     }
