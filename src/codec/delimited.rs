@@ -121,7 +121,7 @@ impl Delimiter {
         if input.len() <= max_len {
             return true;
         }
-        // A part of the delimiter may be there, and must begin within the limit.
+        // A part of the delimiter may be there already, and must begin within the limit.
         let longest = self.longest();
         let first = input.len().saturating_sub(longest.len() - 1);
         (first..=max_len).any(|start| longest.starts_with(&input[start..]))
@@ -132,15 +132,13 @@ impl Decoder for Delimited {
     type Frame<'a> = &'a [u8];
 
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<&'a [u8]>, DecodeError> {
-        let whole = self.max_len.saturating_add(self.delimiter.longest().len());
-        let within = &input[..input.len().min(whole)];
-        let Some(end) = self.search.find_end(self.delimiter.sought(), within) else {
-            if self.delimiter.may_follow(within, self.max_len) {
+        let Some(end) = self.search.find_end(self.delimiter.sought(), input) else {
+            if self.delimiter.may_follow(input, self.max_len) {
                 return Ok(Decoded::Incomplete { need: input.len() + 1 });
             }
             return Err(self.too_long());
         };
-        match self.delimiter.strip(&within[..end]) {
+        match self.delimiter.strip(&input[..end]) {
             frame if frame.len() <= self.max_len => Ok(Decoded::Frame { frame, consumed: end }),
             _ => Err(self.too_long()),
         }

@@ -43,7 +43,8 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// Feeds `n` bytes of an input without end one by one, and counts the bytes that are looked at.
+    /// Feeds `n` bytes of an input without end one by one, shows each part twice, and counts the
+    /// bytes that are looked at.
     fn looked_at(delimiter: &[u8], fill: &[u8], n: usize) -> usize {
         let looked_at = Cell::new(0);
         let scan = |byte, bytes: &[u8]| {
@@ -56,6 +57,7 @@ mod tests {
         let input = fill.repeat(n / fill.len());
         let mut search = Search::default();
         for end in 1..=n {
+            assert_eq!(search.find_end_by(scan, delimiter, &input[..end]), None);
             assert_eq!(search.find_end_by(scan, delimiter, &input[..end]), None);
         }
         looked_at.get()
