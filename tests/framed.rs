@@ -372,7 +372,8 @@ fn a_partial_frame_has_a_deadline_that_bytes_do_not_move() {
 
 #[test]
 fn a_service_that_pauses_is_not_resumed_by_a_reply() {
-    let kept: Arc<Mutex<(Vec<Reply<Lines>>, Option<Sender>)>> = Arc::default();
+    type Kept = (Vec<Reply<Lines>>, Option<Sender>);
+    let kept: Arc<Mutex<Kept>> = Arc::default();
     let theirs = Arc::clone(&kept);
     let mut script = Script::new(move |_| {
         Framed::new(Lines::new(), move |line, replies: Lent<'_, '_>| -> Result<_, BoxError> {

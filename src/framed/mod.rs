@@ -59,9 +59,9 @@ enum Pace {
 ///   are outstanding: a drain waits for it, and the idle time-out does not run. The
 ///   [message time-out](crate::Timeouts::message) runs from the first byte of a frame to its last.
 /// - Bytes that are no frame close the connection with
-///   [`CloseReason::Decode`](crate::CloseReason::Decode), a stream that ends within a frame with
-///   [`CloseReason::Truncated`](crate::CloseReason::Truncated), in both cases after the replies to
-///   the requests before; [`Service::on_decode_error`] may say a last word.
+///   [`CloseReason::Decode`], a stream that ends within a frame with [`CloseReason::Truncated`], in
+///   both cases after the replies to the requests before; [`Service::on_decode_error`] may say a
+///   last word.
 ///
 /// The codec's limit must be below [`Limits::input`](crate::Limits::input), or that is what a long
 /// frame runs into.
