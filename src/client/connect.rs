@@ -1,6 +1,6 @@
 //! From an endpoint to a connected socket, within one deadline.
 
-use super::builder::ClientBuilder;
+use super::builder::Settings;
 use super::deadline::Deadline;
 use super::endpoint::{Endpoint, Route};
 use super::error::{Attempt, ConnectError};
@@ -11,7 +11,7 @@ use crate::net::Stream;
 /// Connects to the first address that answers.
 pub(super) fn connect(
     endpoint: &Endpoint,
-    config: &ClientBuilder,
+    config: &Settings,
 ) -> Result<(Stream, Addr), ConnectError> {
     let deadline = Deadline::start(config.connect_timeout);
     let addrs = addresses(endpoint, config, &deadline)?;
@@ -31,13 +31,14 @@ pub(super) fn connect(
 
 fn addresses(
     endpoint: &Endpoint,
-    config: &ClientBuilder,
+    config: &Settings,
     deadline: &Deadline,
 ) -> Result<Vec<Addr>, ConnectError> {
     Ok(match endpoint.route()? {
         Route::Direct(addr) => vec![addr.clone()],
         Route::Lookup { host, port } => {
-            resolve(&config.resolver, host, port, deadline)?.into_iter().map(Addr::from).collect()
+            let deadline = deadline.within(config.resolve_timeout);
+            resolve(&config.resolver, host, port, &deadline)?.into_iter().map(Addr::from).collect()
         }
     })
 }

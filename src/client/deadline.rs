@@ -22,6 +22,23 @@ impl Deadline {
         self.at
     }
 
+    /// Whether this one passes first. One without an end passes never.
+    pub(super) fn is_before(&self, other: &Deadline) -> bool {
+        match (self.at, other.at) {
+            (Some(this), Some(other)) => this < other,
+            (this, _) => this.is_some(),
+        }
+    }
+
+    /// A deadline of its own, but no later than this one.
+    pub(super) fn within(&self, limit: Limit<Duration>) -> Deadline {
+        let own = Deadline::start(limit);
+        match own.is_before(self) {
+            true => own,
+            false => *self,
+        }
+    }
+
     /// The time-out, for the message of an error that says it has passed.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout.unwrap_or(Duration::MAX)
@@ -48,6 +65,17 @@ mod tests {
         assert!(Deadline::start(Duration::ZERO.into()).has_passed());
         assert!(!Deadline::start(Duration::MAX.into()).has_passed());
         assert!(!Deadline::start(Limit::Unlimited).has_passed());
+    }
+
+    #[test]
+    fn the_earlier_of_two_counts() {
+        let start = |secs| Deadline::start(Duration::from_secs(secs).into());
+        let never = Deadline::start(Limit::Unlimited);
+        assert!(start(1).is_before(&start(9)) && !start(9).is_before(&start(1)));
+        assert!(start(1).is_before(&never));
+        assert!(!never.is_before(&start(1)) && !never.is_before(&never));
+        assert_eq!(start(9).within(start(1).timeout().into()).timeout(), Duration::from_secs(1));
+        assert_eq!(start(1).within(Limit::Unlimited).timeout(), Duration::from_secs(1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What can go wrong, for whom, and in which phase.
 
 use super::deadline::Deadline;
+use crate::codec::{DecodeError, EncodeError};
 use crate::net::{Addr, IoClass, io_class};
 use std::fmt;
 use std::io;
@@ -15,9 +16,15 @@ pub enum Phase {
     Resolve,
     /// Connecting to them.
     Connect,
+    /// Waiting for a [`Pool`](super::Pool) to have a connection free.
+    Acquire,
     /// Sending.
     Write,
-    /// Receiving.
+    /// Waiting for the first byte of what is to be received.
+    FirstByte,
+    /// Waiting for the next byte of it.
+    Idle,
+    /// Receiving all of it.
     Read,
 }
 
@@ -26,7 +33,10 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Phase::Resolve => "resolving",
             Phase::Connect => "connecting",
+            Phase::Acquire => "waiting for a free connection",
             Phase::Write => "writing",
+            Phase::FirstByte => "waiting for the first byte",
+            Phase::Idle => "waiting for the next byte",
             Phase::Read => "reading",
         })
     }
@@ -53,23 +63,24 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The resolver did not come back within the
-    /// [connect time-out](super::ClientBuilder::connect_timeout).
+    /// [resolve time-out](super::ClientBuilder::resolve_timeout), or within the
+    /// [connect time-out](super::ClientBuilder::connect_timeout) if that is shorter.
     #[error("no answer about {host} within {timeout:?} while resolving")]
     LookupTimedOut {
         /// The name that was looked up.
         host: Box<str>,
-        /// The whole connect time-out.
+        /// The time-out that has passed.
         timeout: Duration,
     },
     /// So many lookups of this process are still under way that this one found no place within
-    /// the [connect time-out](super::ClientBuilder::connect_timeout).
+    /// the [resolve time-out](super::ClientBuilder::resolve_timeout).
     #[error("no room to resolve {host} within {timeout:?}: {limit} lookups have not come back yet")]
     LookupsBusy {
         /// The name that was to be looked up.
         host: Box<str>,
         /// How many lookups there may be at once.
         limit: usize,
-        /// The whole connect time-out.
+        /// The time-out that has passed.
         timeout: Duration,
     },
     /// The resolver knows the name, but no address of it.
@@ -234,13 +245,12 @@ pub enum ClientError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The call took longer than the [read](super::ClientBuilder::read_timeout) or
-    /// [write](super::ClientBuilder::write_timeout) time-out.
+    /// One of the [time-outs](super#time-outs) has passed; the phase says which.
     #[error("no answer from {peer} within {timeout:?} while {phase}{}", progress(*.done, *.total))]
     TimedOut {
         /// The other end.
         peer: Addr,
-        /// Whether the call was reading or writing.
+        /// What the call was doing.
         phase: Phase,
         /// The time-out that has passed.
         timeout: Duration,
@@ -276,7 +286,8 @@ pub enum ClientError {
         peer: Addr,
         /// Bytes that came before the end.
         got: usize,
-        /// Bytes that were to come. `None` when a delimiter was waited for.
+        /// Bytes that were to come, where that is known. It is not when a delimiter, or a frame,
+        /// was waited for.
         expected: Option<usize>,
     },
     /// More came than the caller allows. The bytes are kept for the next call.
@@ -300,6 +311,43 @@ pub enum ClientError {
         /// Bytes that it had.
         total: usize,
     },
+    /// The peer sent what is no frame. What follows it cannot be read.
+    #[error("{peer} sent what is no frame")]
+    Decode {
+        /// The other end.
+        peer: Addr,
+        /// What the codec said.
+        source: DecodeError,
+    },
+    /// The message cannot be written as a frame. Nothing of it was sent, and the connection is as
+    /// it was.
+    #[error("cannot encode a message to {peer}")]
+    Encode {
+        /// The other end.
+        peer: Addr,
+        /// What the codec said.
+        source: EncodeError,
+    },
+    /// The next frame would not be what the call waits for, or there can be none. Nothing was
+    /// sent; a new connection is needed.
+    #[error("cannot go on with the connection to {peer}: {problem}")]
+    OutOfStep {
+        /// The other end.
+        peer: Addr,
+        /// What happened before.
+        problem: &'static str,
+    },
+    /// All connections of a [`Pool`](super::Pool) were in use for all of the time. Nothing was
+    /// sent.
+    #[error("no connection to {target} was free within {timeout:?}: all {limit} are in use")]
+    Exhausted {
+        /// Where the pool connects to, as it was given.
+        target: Box<str>,
+        /// How many connections it may have.
+        limit: usize,
+        /// The [time-out](super::PoolBuilder::acquire_timeout) that has passed.
+        timeout: Duration,
+    },
 }
 
 fn progress(done: usize, total: Option<usize>) -> String {
@@ -321,7 +369,7 @@ fn intent(total: usize) -> &'static str {
 fn wanted(expected: Option<usize>) -> String {
     match expected {
         Some(n) => n.to_string(),
-        None => "a delimiter".to_owned(),
+        None => "more".to_owned(),
     }
 }
 
@@ -347,10 +395,15 @@ impl ClientError {
         match self {
             ClientError::Connect(error) => error.phase(),
             ClientError::TimedOut { phase, .. } => *phase,
-            ClientError::Write { .. } | ClientError::Incomplete { .. } => Phase::Write,
+            ClientError::Write { .. }
+            | ClientError::Incomplete { .. }
+            | ClientError::Encode { .. }
+            | ClientError::OutOfStep { .. } => Phase::Write,
             ClientError::Read { .. }
             | ClientError::UnexpectedEof { .. }
-            | ClientError::TooLong { .. } => Phase::Read,
+            | ClientError::TooLong { .. }
+            | ClientError::Decode { .. } => Phase::Read,
+            ClientError::Exhausted { .. } => Phase::Acquire,
         }
     }
 
@@ -359,7 +412,7 @@ impl ClientError {
     pub fn is_timeout(&self) -> bool {
         match self {
             ClientError::Connect(error) => error.is_timeout(),
-            ClientError::TimedOut { .. } => true,
+            ClientError::TimedOut { .. } | ClientError::Exhausted { .. } => true,
             ClientError::Read { source, .. } | ClientError::Write { source, .. } => {
                 io_class(source) == IoClass::TimedOut
             }
@@ -371,13 +424,26 @@ impl ClientError {
     /// twice: no byte of it had left.
     ///
     /// A failed read says nothing about what the peer did with the request before it, and is
-    /// never retryable; that is for the caller to know.
+    /// never retryable; that is for the caller to know, see [`is_ambiguous`](Self::is_ambiguous).
     pub fn is_retryable(&self) -> bool {
         match self {
             ClientError::Connect(error) => error.is_retryable(),
             ClientError::TimedOut { phase, done, .. } => *phase == Phase::Write && *done == 0,
             ClientError::Write { sent, total, .. } => *sent == 0 && *total > 0,
-            ClientError::Incomplete { .. } => true,
+            ClientError::Incomplete { .. }
+            | ClientError::OutOfStep { .. }
+            | ClientError::Exhausted { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether nobody can tell if the peer has done what the call asked for: the request, or a
+    /// part of it, had left, and the answer did not come. Such a call may be made again only if it
+    /// does no harm twice (if it is *idempotent*).
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            ClientError::TimedOut { .. } | ClientError::Write { .. } => !self.is_retryable(),
+            ClientError::Read { .. } | ClientError::UnexpectedEof { .. } => true,
             _ => false,
         }
     }
@@ -385,11 +451,14 @@ impl ClientError {
     fn kind(&self) -> io::ErrorKind {
         match self {
             ClientError::Connect(error) => error.kind(),
-            ClientError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            ClientError::TimedOut { .. } | ClientError::Exhausted { .. } => io::ErrorKind::TimedOut,
             ClientError::Read { source, .. } | ClientError::Write { source, .. } => source.kind(),
             ClientError::UnexpectedEof { .. } => io::ErrorKind::UnexpectedEof,
-            ClientError::TooLong { .. } => io::ErrorKind::InvalidData,
-            ClientError::Incomplete { .. } => io::ErrorKind::BrokenPipe,
+            ClientError::TooLong { .. } | ClientError::Decode { .. } => io::ErrorKind::InvalidData,
+            ClientError::Encode { .. } => io::ErrorKind::InvalidInput,
+            ClientError::Incomplete { .. } | ClientError::OutOfStep { .. } => {
+                io::ErrorKind::BrokenPipe
+            }
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Client;
 use super::deadline::Deadline;
-use super::error::{ClientError, Phase};
+use super::error::ClientError;
 use super::halves::{ReadHalf, WriteHalf};
+use super::patience::Patience;
 use crate::net::Interest;
-use std::io;
 use std::ops::ControlFlow;
 
 /// Room for one read.
@@ -71,9 +71,15 @@ enum Step {
     Enough,
 }
 
+/// What is waited for when nothing moves.
+enum Idle {
+    Writing(Deadline),
+    Reading(Patience),
+}
+
 impl<F: FnMut(&[u8]) -> ControlFlow<()>> Exchange<'_, F> {
     fn run(&mut self) -> Result<Exchanged, ClientError> {
-        let mut idle = self.idle_deadline();
+        let mut idle = self.idle();
         loop {
             // Reading comes first: room in the peer's way out is what lets it read from us.
             let read = self.read()?;
@@ -87,17 +93,17 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()>> Exchange<'_, F> {
             if matches!((read, wrote), (Step::Nothing, Step::Nothing)) {
                 self.wait(&idle)?;
             } else {
-                idle = self.idle_deadline();
+                idle = self.idle();
             }
         }
     }
 
     /// Counted anew whenever something has moved.
-    fn idle_deadline(&self) -> Deadline {
-        Deadline::start(match self.is_sent() {
-            false => self.writer.timeout,
-            true => self.reader.timeout,
-        })
+    fn idle(&self) -> Idle {
+        match self.is_sent() {
+            false => Idle::Writing(Deadline::start(self.writer.timeout)),
+            true => Idle::Reading(Patience::start(self.reader.timeouts, self.moved.received > 0)),
+        }
     }
 
     fn is_sent(&self) -> bool {
@@ -150,18 +156,23 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()>> Exchange<'_, F> {
         Err(error)
     }
 
-    fn wait(&mut self, idle: &Deadline) -> Result<(), ClientError> {
+    fn wait(&mut self, idle: &Idle) -> Result<(), ClientError> {
         let interest = Interest { read: !self.moved.ended, write: !self.is_sent() };
-        let peer = self.reader.peer_addr();
-        let broken = |source: io::Error| ClientError::Read { peer: peer.clone(), source };
-        if self.reader.link.wait(interest, idle).map_err(broken)? {
+        let deadline = match idle {
+            Idle::Writing(deadline) => deadline,
+            Idle::Reading(patience) => patience.nearest().0,
+        };
+        let ready = self.reader.link.wait(interest, deadline);
+        if ready.map_err(|source| self.reader.broken(source))? {
             return Ok(());
         }
         let Exchanged { sent, received, .. } = self.moved;
-        if !self.is_sent() {
-            return Err(self.writer.timed_out(idle, sent, self.request.len()));
-        }
-        let received = usize::try_from(received).unwrap_or(usize::MAX);
-        Err(ClientError::timed_out(Phase::Read, peer, idle, received, None))
+        Err(match idle {
+            Idle::Writing(deadline) => self.writer.timed_out(deadline, sent, self.request.len()),
+            Idle::Reading(patience) => {
+                let received = usize::try_from(received).unwrap_or(usize::MAX);
+                self.reader.timed_out(patience, received, None)
+            }
+        })
     }
 }

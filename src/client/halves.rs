@@ -3,6 +3,7 @@
 
 use super::deadline::Deadline;
 use super::error::{ClientError, Phase};
+use super::patience::{Patience, ReadTimeouts};
 use crate::limit::Limit;
 use crate::net::{Addr, Interest, IoClass, Stream, io_class, wait_any};
 use std::io;
@@ -39,29 +40,31 @@ pub(super) fn at_once(result: io::Result<usize>) -> io::Result<Option<usize>> {
 /// Room for one read of a size that is not known before.
 const READ_BYTES: usize = 16 * 1024;
 
-/// What is still read, without waiting, after the deadline: more than a receive buffer holds by
-/// default, so that nothing that was there in time is missed; and an end to it, so that a peer
-/// that sends without a pause cannot keep a call for ever.
-const MAX_LATE_BYTES: usize = 8 * 1024 * 1024;
+/// A buffer that has grown beyond this is given back when it is empty.
+const KEPT_BYTES: usize = 64 * 1024;
 
 /// The receiving direction of a [`Client`](super::Client).
 ///
-/// Each call has one deadline, which is counted from its start: the
-/// [read time-out](super::ClientBuilder::read_timeout). It tries first and waits only when nothing
-/// is there, so that a call for which everything has arrived succeeds with any time-out.
+/// Each call has a deadline that is counted from its start, the
+/// [read time-out](super::ClientBuilder::read_timeout), and two more for single bytes: for the
+/// [first one](super::ClientBuilder::first_byte_timeout), and for each
+/// [after it](super::ClientBuilder::idle_timeout). It tries first and waits only when nothing is
+/// there, so that a call for which everything has arrived succeeds with any time-out.
 #[derive(Debug)]
 pub struct ReadHalf {
     pub(super) link: Arc<Link>,
-    pub(super) timeout: Limit<Duration>,
+    pub(super) timeouts: ReadTimeouts,
     /// Bytes that were received by a call that did not need them, or that failed later on. Those
     /// before `start` are used up.
     held: Vec<u8>,
     start: usize,
+    /// Whether a call has failed.
+    pub(super) has_failed: bool,
 }
 
 impl ReadHalf {
-    pub(super) fn new(link: Arc<Link>, timeout: Limit<Duration>) -> Self {
-        Self { link, timeout, held: Vec::new(), start: 0 }
+    pub(super) fn new(link: Arc<Link>, timeouts: ReadTimeouts) -> Self {
+        Self { link, timeouts, held: Vec::new(), start: 0, has_failed: false }
     }
 
     /// Receives what is there, or waits for it. Zero is the end of the stream, or an empty `buf`.
@@ -69,7 +72,7 @@ impl ReadHalf {
     /// # Errors
     /// [`ClientError::TimedOut`] and [`ClientError::Read`].
     pub fn recv(&mut self, buf: &mut [u8]) -> Result<usize, ClientError> {
-        self.recv_some(buf, &Deadline::start(self.timeout), 0, None)
+        self.recv_some(buf, &mut self.patience(), 0, None)
     }
 
     /// Fills `buf`.
@@ -78,14 +81,14 @@ impl ReadHalf {
     /// [`ClientError::UnexpectedEof`] if the stream ends before, and as [`recv`](Self::recv). The
     /// error tells how many bytes are in `buf` by then.
     pub fn recv_exact(&mut self, buf: &mut [u8]) -> Result<(), ClientError> {
-        let deadline = Deadline::start(self.timeout);
+        let mut patience = self.patience();
         let expected = buf.len();
         let mut got = 0;
         while got < expected {
-            if got > 0 && deadline.has_passed() {
-                return Err(self.timed_out(&deadline, got, Some(expected)));
+            if got > 0 && patience.whole().has_passed() {
+                return Err(self.timed_out(&patience, got, Some(expected)));
             }
-            let n = self.recv_some(&mut buf[got..], &deadline, got, Some(expected))?;
+            let n = self.recv_some(&mut buf[got..], &mut patience, got, Some(expected))?;
             if n == 0 {
                 return Err(self.unexpected_eof(got, Some(expected)));
             }
@@ -101,9 +104,8 @@ impl ReadHalf {
     /// [`ClientError::UnexpectedEof`] if the stream ends before it, and as [`recv`](Self::recv).
     /// What had come is kept for the next call.
     pub fn recv_until(&mut self, delimiter: &[u8], max: usize) -> Result<Vec<u8>, ClientError> {
-        let deadline = Deadline::start(self.timeout);
+        let mut patience = self.patience();
         let mut scanned = 0;
-        let mut late = 0;
         loop {
             let within = &self.buffered()[..self.buffered().len().min(max)];
             if let Some(at) = find(&within[scanned..], delimiter) {
@@ -114,7 +116,7 @@ impl ReadHalf {
             if self.buffered().len() >= max {
                 return Err(self.too_long(max));
             }
-            if self.fill(&deadline, &mut late)? == 0 {
+            if self.fill(&mut patience)? == 0 {
                 return Err(self.unexpected_eof(self.buffered().len(), None));
             }
         }
@@ -126,13 +128,12 @@ impl ReadHalf {
     /// [`ClientError::TooLong`] if more than `max` bytes come, and as [`recv`](Self::recv). What
     /// had come is kept for the next call.
     pub fn recv_to_end(&mut self, max: usize) -> Result<Vec<u8>, ClientError> {
-        let deadline = Deadline::start(self.timeout);
-        let mut late = 0;
+        let mut patience = self.patience();
         loop {
             if self.buffered().len() > max {
                 return Err(self.too_long(max));
             }
-            if self.fill(&deadline, &mut late)? == 0 {
+            if self.fill(&mut patience)? == 0 {
                 return Ok(self.take(self.buffered().len()));
             }
         }
@@ -145,12 +146,40 @@ impl ReadHalf {
 
     /// Changes the [read time-out](super::ClientBuilder::read_timeout).
     pub fn set_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
-        self.timeout = timeout.into();
+        self.timeouts.whole = timeout.into();
+    }
+
+    /// Changes the [time-out for the first byte](super::ClientBuilder::first_byte_timeout).
+    pub fn set_first_byte_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
+        self.timeouts.first_byte = timeout.into();
+    }
+
+    /// Changes the [time-out between two bytes](super::ClientBuilder::idle_timeout).
+    pub fn set_idle_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
+        self.timeouts.idle = timeout.into();
     }
 
     /// The address of the other end, as it was connected to.
     pub fn peer_addr(&self) -> &Addr {
         &self.link.peer
+    }
+
+    /// The clocks of a call that begins now.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::start(self.timeouts, !self.buffered().is_empty())
+    }
+
+    /// Whether there is nothing to receive, not even the end: so it is with a connection on which
+    /// nothing was asked. What was there is lost.
+    pub(super) fn is_quiet(&self) -> bool {
+        let nothing = at_once(self.link.stream.recv(&mut [0]));
+        self.buffered().is_empty() && matches!(nothing, Ok(None))
+    }
+
+    /// What is held, and how much of it is used up: bytes may be used up while they are looked
+    /// at.
+    pub(super) fn parts(&mut self) -> (&[u8], &mut usize) {
+        (&self.held, &mut self.start)
     }
 
     pub(super) fn into_buffered(mut self) -> (Arc<Link>, Vec<u8>) {
@@ -173,47 +202,55 @@ impl ReadHalf {
     fn recv_some(
         &mut self,
         buf: &mut [u8],
-        deadline: &Deadline,
+        patience: &mut Patience,
         done: usize,
         total: Option<usize>,
     ) -> Result<usize, ClientError> {
         loop {
             if let Some(n) = self.recv_at_once(buf)? {
+                // Its callers look at the deadline themselves.
+                let _ = patience.received(n);
                 return Ok(n);
             }
-            if !self.wait(deadline)? {
-                return Err(self.timed_out(deadline, done, total));
+            if !self.wait(patience)? {
+                return Err(self.timed_out(patience, done, total));
             }
         }
     }
 
-    /// One read, to be held. `late` counts what came after the deadline.
-    fn fill(&mut self, deadline: &Deadline, late: &mut usize) -> Result<usize, ClientError> {
+    /// One read, to be held. Zero is the end of the stream.
+    pub(super) fn fill(&mut self, patience: &mut Patience) -> Result<usize, ClientError> {
+        loop {
+            if let Some(n) = self.fill_at_once(patience)? {
+                return Ok(n);
+            }
+            if !self.wait(patience)? {
+                return Err(self.timed_out(patience, self.buffered().len(), None));
+            }
+        }
+    }
+
+    /// One read without waiting, to be held.
+    pub(super) fn fill_at_once(
+        &mut self,
+        patience: &mut Patience,
+    ) -> Result<Option<usize>, ClientError> {
         if self.start > 0 {
             self.held.drain(..self.start);
             self.start = 0;
         }
         self.held.reserve(READ_BYTES);
-        let n = loop {
-            let read = at_once(self.link.stream.recv_append(&mut self.held));
-            if let Some(n) = read.map_err(|source| self.broken(source))? {
-                break n;
-            }
-            if !self.wait(deadline)? {
-                return Err(self.timed_out(deadline, self.buffered().len(), None));
-            }
-        };
-        if deadline.has_passed() {
-            *late += n;
-        }
-        if *late > MAX_LATE_BYTES {
-            return Err(self.timed_out(deadline, self.buffered().len(), None));
+        let read = at_once(self.link.stream.recv_append(&mut self.held));
+        let n = read.map_err(|source| self.broken(source))?;
+        if n.is_some_and(|n| !patience.received(n)) {
+            return Err(self.timed_out(patience, self.buffered().len(), None));
         }
         Ok(n)
     }
 
-    fn wait(&self, deadline: &Deadline) -> Result<bool, ClientError> {
-        self.link.wait(READABLE, deadline).map_err(|source| self.broken(source))
+    fn wait(&mut self, patience: &Patience) -> Result<bool, ClientError> {
+        let ready = self.link.wait(READABLE, patience.nearest().0);
+        ready.map_err(|source| self.broken(source))
     }
 
     fn unload(&mut self, buf: &mut [u8]) -> usize {
@@ -234,25 +271,44 @@ impl ReadHalf {
 
     fn consume(&mut self, n: usize) {
         self.start += n;
-        if self.start == self.held.len() {
-            self.held = Vec::new();
-            self.start = 0;
+        self.tidy();
+    }
+
+    /// Begins the buffer anew when all of it is used up.
+    pub(super) fn tidy(&mut self) {
+        if self.start < self.held.len() {
+            return;
+        }
+        self.start = 0;
+        match self.held.capacity() {
+            ..=KEPT_BYTES => self.held.clear(),
+            _ => self.held = Vec::new(),
         }
     }
 
-    fn timed_out(&self, deadline: &Deadline, done: usize, total: Option<usize>) -> ClientError {
-        ClientError::timed_out(Phase::Read, self.peer_addr(), deadline, done, total)
+    pub(super) fn timed_out(
+        &mut self,
+        patience: &Patience,
+        done: usize,
+        total: Option<usize>,
+    ) -> ClientError {
+        self.has_failed = true;
+        let (deadline, phase) = patience.nearest();
+        ClientError::timed_out(phase, self.peer_addr(), deadline, done, total)
     }
 
-    fn broken(&self, source: io::Error) -> ClientError {
+    pub(super) fn broken(&mut self, source: io::Error) -> ClientError {
+        self.has_failed = true;
         ClientError::Read { peer: self.peer_addr().clone(), source }
     }
 
-    fn unexpected_eof(&self, got: usize, expected: Option<usize>) -> ClientError {
+    pub(super) fn unexpected_eof(&mut self, got: usize, expected: Option<usize>) -> ClientError {
+        self.has_failed = true;
         ClientError::UnexpectedEof { peer: self.peer_addr().clone(), got, expected }
     }
 
-    fn too_long(&self, max: usize) -> ClientError {
+    fn too_long(&mut self, max: usize) -> ClientError {
+        self.has_failed = true;
         ClientError::TooLong { peer: self.peer_addr().clone(), got: self.buffered().len(), max }
     }
 }
@@ -282,11 +338,13 @@ pub struct WriteHalf {
     pub(super) timeout: Limit<Duration>,
     /// How much of how much left, when a message was cut short.
     cut: Option<(usize, usize)>,
+    /// Whether a call has failed, or our stream was ended.
+    pub(super) is_spent: bool,
 }
 
 impl WriteHalf {
     pub(super) fn new(link: Arc<Link>, timeout: Limit<Duration>) -> Self {
-        Self { link, timeout, cut: None }
+        Self { link, timeout, cut: None, is_spent: false }
     }
 
     /// Hands all of `bytes` to the system.
@@ -319,6 +377,7 @@ impl WriteHalf {
     /// # Errors
     /// [`ClientError::Write`] if the connection is gone already.
     pub fn shutdown(&mut self) -> Result<(), ClientError> {
+        self.is_spent = true;
         let result = self.link.stream.shutdown(Shutdown::Write);
         result.map_err(|source| self.broken(source, 0, 0))
     }
@@ -377,11 +436,13 @@ impl WriteHalf {
         sent: usize,
         total: usize,
     ) -> ClientError {
+        self.is_spent = true;
         self.stopped_after(sent, total);
         ClientError::timed_out(Phase::Write, self.peer_addr(), deadline, sent, Some(total))
     }
 
     fn broken(&mut self, source: io::Error, sent: usize, total: usize) -> ClientError {
+        self.is_spent = true;
         self.stopped_after(sent, total);
         ClientError::Write { peer: self.peer_addr().clone(), sent, total, source }
     }

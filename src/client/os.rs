@@ -1,7 +1,7 @@
 //! The socket itself, for what this crate does not offer: as the operating system's handle, and
 //! as the standard library's stream.
 
-use super::{Client, Timeouts};
+use super::{Client, Raw, Timeouts};
 use crate::net::{Addr, Stream};
 use socket2::Socket;
 use std::io;
@@ -9,7 +9,7 @@ use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 
-impl Client {
+impl Client<Raw> {
     /// Takes the standard library's stream out, and the bytes that were received and not yet
     /// handed out. The stream blocks, and has no time-outs.
     ///
@@ -50,7 +50,7 @@ impl Client {
         let stream = Stream::new(socket);
         let peer = stream.peer_addr()?;
         stream.make_ready_for_polling()?;
-        Ok(Client::new(stream, peer, Timeouts::default()))
+        Ok(Client::new(stream, peer, Timeouts::default(), Raw))
     }
 }
 
@@ -60,7 +60,7 @@ fn wrong_family(peer: &Addr, expected: &str) -> io::Error {
 }
 
 /// A connection that was made elsewhere, with the default time-outs. Its socket options stay.
-impl TryFrom<TcpStream> for Client {
+impl TryFrom<TcpStream> for Client<Raw> {
     type Error = io::Error;
 
     fn try_from(stream: TcpStream) -> io::Result<Self> {
@@ -70,7 +70,7 @@ impl TryFrom<TcpStream> for Client {
 
 /// A connection that was made elsewhere, with the default time-outs. Its socket options stay.
 #[cfg(unix)]
-impl TryFrom<UnixStream> for Client {
+impl TryFrom<UnixStream> for Client<Raw> {
     type Error = io::Error;
 
     fn try_from(stream: UnixStream) -> io::Result<Self> {
@@ -79,14 +79,14 @@ impl TryFrom<UnixStream> for Client {
 }
 
 #[cfg(unix)]
-impl std::os::fd::AsFd for Client {
+impl<C> std::os::fd::AsFd for Client<C> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.reader.link.stream.socket().as_fd()
     }
 }
 
 #[cfg(windows)]
-impl std::os::windows::io::AsSocket for Client {
+impl<C> std::os::windows::io::AsSocket for Client<C> {
     fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
         self.reader.link.stream.socket().as_socket()
     }
