@@ -57,6 +57,7 @@ mod patience;
 mod pipeline;
 mod raw;
 mod resolve;
+mod retry;
 mod split;
 
 pub use builder::ClientBuilder;
@@ -65,6 +66,7 @@ pub use error::{Attempt, ClientError, ConnectError, Phase};
 pub use exchange::Exchanged;
 pub use halves::{ReadHalf, WriteHalf};
 pub use resolve::{Resolve, SystemResolver};
+pub use retry::{Retry, Retryable, Schedule};
 pub use split::{FrameReader, FrameWriter};
 
 use crate::limit::Limit;
