@@ -3,6 +3,7 @@
 use super::connect::connect;
 use super::endpoint::Endpoint;
 use super::error::ConnectError;
+use super::pool::PoolBuilder;
 use super::resolve::{Resolve, SystemResolver};
 use super::{Client, Raw, Timeouts};
 use crate::limit::Limit;
@@ -148,6 +149,12 @@ impl<C> ClientBuilder<C> {
     {
         let (stream, peer) = connect(to, &self.settings)?;
         Ok(Client::new(stream, peer, self.settings.timeouts, self.codec.clone()))
+    }
+
+    /// Makes a [`Pool`](super::Pool) of connections with these settings. Nothing is connected
+    /// before it is needed.
+    pub fn pool(self, to: impl Into<Endpoint>) -> PoolBuilder<C> {
+        PoolBuilder::new(self, to.into())
     }
 }
 

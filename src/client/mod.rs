@@ -24,7 +24,9 @@
 //!
 //! # Messages
 //!
-//! With a codec a client speaks in messages: see [`Client`] and its methods for codecs.
+//! With a codec a client speaks in messages: see [`Client`], its methods for codecs, and [`Pool`],
+//! which keeps connections for many threads and replaces those that were lost. [`Retry`] is the
+//! policy of trying again.
 //!
 //! # Time-outs
 //!
@@ -32,6 +34,7 @@
 //! |---|---|---|---|
 //! | [`Resolve`](Phase::Resolve) | [`resolve_timeout`](ClientBuilder::resolve_timeout) | 8 s | while a name is looked up |
 //! | [`Connect`](Phase::Connect) | [`connect_timeout`](ClientBuilder::connect_timeout) | 10 s | over the lookup and all addresses together |
+//! | [`Acquire`](Phase::Acquire) | [`acquire_timeout`](PoolBuilder::acquire_timeout) | 10 s | while all connections of a pool are in use |
 //! | [`Write`](Phase::Write) | [`write_timeout`](ClientBuilder::write_timeout) | 30 s | from the start of a send until all of it has left |
 //! | [`FirstByte`](Phase::FirstByte) | [`first_byte_timeout`](ClientBuilder::first_byte_timeout) | 30 s | from the start of a receive, or from the request's last byte, until something comes |
 //! | [`Idle`](Phase::Idle) | [`idle_timeout`](ClientBuilder::idle_timeout) | 30 s | from each byte to the next |
@@ -55,6 +58,7 @@ mod messages;
 mod os;
 mod patience;
 mod pipeline;
+mod pool;
 mod raw;
 mod resolve;
 mod retry;
@@ -65,6 +69,7 @@ pub use endpoint::Endpoint;
 pub use error::{Attempt, ClientError, ConnectError, Phase};
 pub use exchange::Exchanged;
 pub use halves::{ReadHalf, WriteHalf};
+pub use pool::{Pool, PoolBuilder, PoolStats, Pooled};
 pub use resolve::{Resolve, SystemResolver};
 pub use retry::{Retry, Retryable, Schedule};
 pub use split::{FrameReader, FrameWriter};
@@ -135,6 +140,12 @@ impl<C> Client<C> {
 
     fn from_halves(reader: ReadHalf, writer: WriteHalf, codec: C) -> Self {
         Self { reader, writer, codec, messages: Messages::default() }
+    }
+
+    /// Whether another request may follow the ones so far.
+    fn is_reusable(&self) -> bool {
+        let is_open = !self.reader.has_failed && !self.writer.is_spent;
+        is_open && self.buffered().is_empty() && self.messages.is_in_step()
     }
 
     /// Ends our stream and leaves the peer's open, so that it knows that nothing more comes and
