@@ -77,17 +77,25 @@ where
 
     fn go(&mut self) -> Result<(), ClientError> {
         loop {
-            self.encode();
-            self.write_or_read_the_last_words()?;
-            if self.show()?.is_break() || self.is_done() {
-                return Ok(());
-            }
-            // More requests may be written at once, unless the system takes no more.
-            let may_go_on = self.read()? || (self.is_written() && self.may_ask());
-            if !may_go_on {
-                self.wait()?;
+            match self.turn() {
+                Ok(ControlFlow::Continue(())) => (),
+                Ok(ControlFlow::Break(())) => return Ok(()),
+                // A server may answer a request of which it does not want to read the rest.
+                Err(_) if self.is_asked() && self.answered == self.asked => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    fn turn(&mut self) -> Result<ControlFlow<()>, ClientError> {
+        self.encode();
+        self.write_or_read_the_last_words()?;
+        let is_over = self.show()?.is_break() || self.is_done();
+        // More requests may be written at once, unless the system takes no more.
+        if !is_over && !self.read()? && !(self.is_written() && self.may_ask()) {
+            self.wait()?;
+        }
+        Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn is_written(&self) -> bool {
@@ -99,9 +107,13 @@ where
         has_room && self.refused.is_none() && self.requests.peek().is_some()
     }
 
+    /// Whether no request is left.
+    fn is_asked(&mut self) -> bool {
+        self.refused.is_some() || self.requests.peek().is_none()
+    }
+
     fn is_done(&mut self) -> bool {
-        let is_asked = self.refused.is_some() || self.requests.peek().is_none();
-        is_asked && self.is_written() && self.answered == self.asked
+        self.is_asked() && self.is_written() && self.answered == self.asked
     }
 
     /// Makes the next batch when the one before has left.
