@@ -92,7 +92,8 @@ where
         self.write_or_read_the_last_words()?;
         let is_over = self.show()?.is_break() || self.is_done();
         // More requests may be written at once, unless the system takes no more.
-        if !is_over && !self.read()? && !(self.is_written() && self.may_ask()) {
+        let need_not_wait = is_over || self.read()? || (self.is_written() && self.may_ask());
+        if !need_not_wait {
             self.wait()?;
         }
         Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

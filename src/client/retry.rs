@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 ///
 /// let listener = TcpListener::bind("127.0.0.1:0")?;
 /// let server = listener.local_addr()?;
-/// let retry = Retry::new().first_delay(Duration::from_millis(200)).within(Duration::from_secs(10));
+/// let retry = Retry::new().first_delay(Duration::from_millis(200));
 /// // Waits for a server that is not up yet.
 /// let client = retry.run(|_attempt| Client::connect(server))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -2,9 +2,10 @@
 
 use super::super::deadline::Deadline;
 use crate::limit::Limit;
-use crate::sync::{Mutex, MutexGuard, PoisonError};
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Hands out at most `max` seats. A seat may have something on it that was left there by the one
@@ -169,7 +170,7 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
