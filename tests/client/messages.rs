@@ -351,10 +351,8 @@ mod pipelining {
         check(&mut client, 1, 1);
     }
 
-    /// The buffers between the two hold a fortieth of them, so one that only writes, and reads when
-    /// it has written, would wait for ever.
-    #[test]
-    fn ten_thousand_requests_come_back_through_small_buffers() {
+    /// A client of a server that both have little room for what is on the way.
+    fn with_small_buffers(server: fn(TcpStream)) -> (Client<Lines>, thread::JoinHandle<()>) {
         const BUFFER: usize = 64 << 10;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -362,13 +360,48 @@ mod pipelining {
         let server = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             socket2::SockRef::from(&stream).set_send_buffer_size(BUFFER).unwrap();
-            echo(stream);
+            server(stream);
         });
         let stream = TcpStream::connect(addr).unwrap();
-        socket2::SockRef::from(&stream).set_send_buffer_size(BUFFER).unwrap();
-        socket2::SockRef::from(&stream).set_tcp_nodelay(true).unwrap();
-        let mut client = Client::try_from(stream).unwrap().with_codec(Lines::new());
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_send_buffer_size(BUFFER).unwrap();
+        socket.set_recv_buffer_size(BUFFER).unwrap();
+        socket.set_tcp_nodelay(true).unwrap();
+        let codec = Lines::new().max_len(1 << 20);
+        (Client::try_from(stream).unwrap().with_codec(codec), server)
+    }
+
+    /// The buffers between the two hold a fortieth of them, so one that only writes, and reads when
+    /// it has written, would wait for ever.
+    #[test]
+    fn ten_thousand_requests_come_back_through_small_buffers() {
+        let (mut client, server) = with_small_buffers(echo);
         check(&mut client, 10_000, 1023);
+        drop(client);
+        server.join().unwrap();
+    }
+
+    /// The server reads no further while its replies are not read, so one that waits for room to
+    /// write, and for nothing else, would wait for ever.
+    #[test]
+    fn replies_larger_than_their_requests_are_read_while_requests_wait() {
+        const N: usize = 500;
+        let (mut client, server) = with_small_buffers(|stream| {
+            for line in BufReader::new(&stream).lines() {
+                let reply = line.unwrap().repeat(16) + "\n";
+                (&stream).write_all(reply.as_bytes()).unwrap();
+            }
+        });
+        let requests = requests(N, 8 << 10);
+        let mut answered = 0;
+        client
+            .pipeline(requests.iter().map(String::as_str), |reply| {
+                assert_eq!(reply, requests[answered].repeat(16));
+                answered += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(answered, N);
         drop(client);
         server.join().unwrap();
     }
