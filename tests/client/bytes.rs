@@ -1,6 +1,6 @@
 //! The calls about bytes.
 
-use crate::{LONG, SHORT, assert_took, black_hole, closed_port, echo, lookups, serve};
+use crate::{LONG, SHORT, assert_took, black_hole, closed_port, echo, lookups, reset, serve};
 use polyserve::Client;
 use polyserve::Limit;
 use polyserve::client::{ClientError, ConnectError, Phase};
@@ -305,11 +305,14 @@ mod reading {
 
     #[test]
     fn a_reset_is_told_as_such() {
-        let (addr, server) = serve(|stream| {
-            let socket = socket2::Socket::from(stream);
-            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        let (go, gone) = channel::<()>();
+        let (addr, server) = serve(move |stream| {
+            // A reset that is quicker than the client is an error of its connect.
+            gone.recv_timeout(LONG).unwrap();
+            reset(stream);
         });
         let mut client = Client::connect(addr).unwrap();
+        go.send(()).unwrap();
         server.join().unwrap();
         let error = client.recv(&mut [0; 8]).unwrap_err();
         assert!(matches!(error, ClientError::Read { .. }), "{error}");

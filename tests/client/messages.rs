@@ -208,11 +208,15 @@ mod ending {
     /// What a client makes of a server that closes, or resets, after these bytes.
     fn after(bytes: &[u8], how: fn(TcpStream)) -> Result<Option<String>, ClientError> {
         let part = bytes.to_vec();
+        let (go, gone) = channel::<()>();
         let (addr, server) = serve(move |mut stream| {
+            // A reset that is quicker than the client is an error of its connect.
+            gone.recv_timeout(LONG).unwrap();
             stream.write_all(&part).unwrap();
             how(stream);
         });
         let mut client = connect(addr);
+        go.send(()).unwrap();
         server.join().unwrap();
         let first = client.recv();
         if let Ok(Some(_)) = first {
