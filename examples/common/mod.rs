@@ -3,9 +3,10 @@
 use polyserve::net::{BindErrorKind, SocketOptions};
 use polyserve::{
     Backend, BindError, Builder, Handler, Limit, Observer, Peer, ServeError, Server,
-    StderrObserver, Strategy, signals,
+    StderrObserver, Strategy, Timeouts, signals,
 };
 use polyserve::{DrainReport, net::Stale};
+use std::collections::HashMap;
 use std::convert::identity;
 use std::error::Error;
 use std::ffi::OsString;
@@ -19,7 +20,32 @@ pub(crate) struct Options {
     max_connections: Option<usize>,
     idle_timeout: Option<Limit<Duration>>,
     first_byte_timeout: Option<Limit<Duration>>,
+    message_timeout: Option<Limit<Duration>>,
+    given: Given,
 }
+
+/// What one example is, and what its command line has besides.
+pub(crate) struct Program<'a> {
+    /// What it does, in a line.
+    pub(crate) about: &'a str,
+    /// Where it listens if nobody says.
+    pub(crate) default_listen: &'a str,
+    pub(crate) backends: Backends,
+    /// Options of this example alone. Each may be given once, and takes a value.
+    pub(crate) extras: &'a [Extra],
+}
+
+/// An option of one example alone: `--NAME VALUE`.
+pub(crate) struct Extra {
+    /// Without the hyphens.
+    pub(crate) name: &'static str,
+    /// What stands for its value in the help.
+    pub(crate) value: &'static str,
+    pub(crate) help: &'static str,
+}
+
+/// The values of the options of one example alone, by name. What was not given is not in it.
+pub(crate) type Given = HashMap<&'static str, OsString>;
 
 /// How long a drain may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
@@ -38,7 +64,7 @@ pub(crate) struct Backends {
 pub(crate) type Choose = fn(&str) -> Result<Box<dyn Backend>, Box<dyn Error>>;
 
 /// Those that come with the crate.
-const BUILT_IN: Backends = Backends {
+pub(crate) const BUILT_IN: Backends = Backends {
     names: "threads, pool, pool:N, event-loop or event-loop:N",
     default: "event-loop",
     choose: |name| Ok(Box::new(name.parse::<Strategy>()?)),
@@ -65,10 +91,29 @@ where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
     H: Handler,
 {
-    let options = match Options::parse(std::env::args_os(), default_listen, &backends) {
-        Ok(Some(options)) => options,
+    let program = Program { about, default_listen, backends, extras: &[] };
+    run_with(&program, |_given| Ok(factory), build)
+}
+
+/// As [`run_on`], with options of its own: `make` gets their values and makes the factory. An error
+/// of it is one of the command line, and ends the program with code 2.
+pub(crate) fn run_with<F, H>(
+    program: &Program<'_>,
+    make: impl FnOnce(&Given) -> Result<F, Box<dyn Error>>,
+    build: impl FnOnce(Builder) -> Builder,
+) -> ExitCode
+where
+    F: Fn(&Peer) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    let parsed = Options::parse(std::env::args_os(), program).and_then(|options| match options {
+        Some(options) => Ok(Some((make(&options.given)?, options))),
+        None => Ok(None),
+    });
+    let (factory, options) = match parsed {
+        Ok(Some(parsed)) => parsed,
         Ok(None) => {
-            print!("{}", help(about, default_listen, &backends));
+            print!("{}", help(program));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -103,6 +148,11 @@ where
         .observer(Said(StderrObserver::new()));
     if let Some(max) = options.max_connections {
         builder = builder.max_connections(max);
+    }
+    if let Some(timeout) = options.message_timeout {
+        let mut timeouts = Timeouts::default();
+        timeouts.message = timeout;
+        builder = builder.timeouts(timeouts);
     }
     if let Some(timeout) = options.idle_timeout {
         builder = builder.idle_timeout(timeout);
@@ -166,16 +216,18 @@ impl Options {
     /// The options, or `None` if help is asked for.
     fn parse(
         args: impl IntoIterator<Item = OsString>,
-        default_listen: &str,
-        backends: &Backends,
+        program: &Program<'_>,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
+        let backends = &program.backends;
         let mut options = Options {
             backend: (backends.choose)(backends.default)?,
             listen: Vec::new(),
             max_connections: None,
             idle_timeout: None,
             first_byte_timeout: None,
+            message_timeout: None,
+            given: Given::new(),
         };
         let mut parser = lexopt::Parser::from_iter(args);
         while let Some(arg) = parser.next()? {
@@ -193,12 +245,22 @@ impl Options {
                 Long("first-byte-timeout") => {
                     options.first_byte_timeout = Some(parser.value()?.parse_with(limit)?);
                 }
+                Long("message-timeout") => {
+                    options.message_timeout = Some(parser.value()?.parse_with(limit)?);
+                }
                 Long("help") | Short('h') => return Ok(None),
-                other => return Err(other.unexpected().into()),
+                other => match program.extras.iter().find(|extra| other == Long(extra.name)) {
+                    None => return Err(other.unexpected().into()),
+                    Some(Extra { name, .. }) => {
+                        if options.given.insert(name, parser.value()?).is_some() {
+                            return Err(format!("--{name} is given twice").into());
+                        }
+                    }
+                },
             }
         }
         if options.listen.is_empty() {
-            options.listen.push(default_listen.to_owned());
+            options.listen.push(program.default_listen.to_owned());
         }
         Ok(Some(options))
     }
@@ -212,11 +274,20 @@ fn limit(text: &str) -> Result<Limit<Duration>, humantime::DurationError> {
     }
 }
 
-fn help(about: &str, default_listen: &str, backends: &Backends) -> String {
-    let Backends { names, default, .. } = backends;
+fn help(program: &Program<'_>) -> String {
+    let Program { about, default_listen, backends: Backends { names, default, .. }, extras } =
+        program;
+    let extras: String = extras
+        .iter()
+        .map(|extra| {
+            let option = format!("--{} {}", extra.name, extra.value);
+            format!("  {option:<25} {}\n", extra.help)
+        })
+        .collect();
     format!(
         "{about}\n\n\
-         Options:\n  \
+         Options:\n\
+         {extras}  \
            --backend NAME            {names}\n                            \
                                      (default: {default})\n  \
            --listen ADDR             HOST:PORT or unix:PATH; may be repeated\n                            \
@@ -224,6 +295,7 @@ fn help(about: &str, default_listen: &str, backends: &Backends) -> String {
            --max-connections N       connections open at the same time\n  \
            --idle-timeout D          such as 90s, or off (default: 60s)\n  \
            --first-byte-timeout D    such as 5s, or off (default: 10s)\n  \
+           --message-timeout D       for one request or part of it (default: 30s)\n  \
            --help                    this text\n\n\
          SIGINT or SIGTERM drains the server; a second one stops it.\n"
     )
