@@ -51,7 +51,16 @@ impl DecodeError {
         DecodeError::Malformed { problem: problem.into() }
     }
 
-    /// An error of your own, with its type: it can be got back by `source` and `downcast_ref`.
+    /// An error of your own, with its type, for whoever looks into [`Other`](Self::Other).
+    ///
+    /// ```
+    /// use polyserve::codec::DecodeError;
+    ///
+    /// let error = DecodeError::other("12x".parse::<u8>().unwrap_err());
+    /// let DecodeError::Other(inner) = &error else { unreachable!() };
+    /// assert!(inner.downcast_ref::<std::num::ParseIntError>().is_some());
+    /// assert_eq!(error.to_string(), "invalid digit found in string");
+    /// ```
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         DecodeError::Other(error.into())
     }
