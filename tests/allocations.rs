@@ -1,73 +1,20 @@
 //! A request that is answered from what came allocates nothing, on any backend.
 //!
 //! The allocator of this program counts what the server's own threads allocate (and give back, and
-//! resize), and those alone: the hook that runs first on each marks them. Whatever a test harness
-//! or a client does meanwhile is not seen.
-#![allow(
-    unsafe_code,
-    reason = "only an allocator can count allocations, and it is unsafe to be one"
-)]
+//! resize), and those alone.
 
+#[path = "support/counting.rs"]
+mod counting;
+
+use counting::Counter;
 use polyserve::{
     Action, Backend, BoxError, Context, EventLoop, Handler, Input, Server, ThreadPerConnection,
     ThreadPool,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
-
-/// How often the threads of one server have asked the allocator for anything.
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-thread_local! {
-    /// The counter of the server that this thread belongs to.
-    static MINE: Cell<Option<&'static Counter>> = const { Cell::new(None) };
-}
-
-struct Counting;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn count() {
-    // A thread whose locals are gone is past its work for a server.
-    if let Ok(Some(counter)) = MINE.try_with(Cell::get) {
-        counter.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-// SAFETY: the system's allocator does all of the work, with the arguments as they came. Counting
-// allocates nothing: the thread-local is a constant without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 /// Echoes. A message that begins with `MEET` is answered when two threads have one in hand, so
 /// that both are known to have worked; one that begins with `KEEP` allocates.
@@ -92,8 +39,8 @@ impl Handler for Echo {
 /// What is asked of each backend: it gets the hook for its threads, and how many of its threads are
 /// to be warmed up by a meeting.
 fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Send + Sync>) -> B) {
-    let counter: &'static Counter = Box::leak(Box::default());
-    let backend = backend(Box::new(|_| MINE.set(Some(counter))));
+    let counter = Counter::new();
+    let backend = backend(counter.hook());
     let barrier = Arc::new(Barrier::new(meeting.max(1)));
     let server = Server::builder().backend(backend).bind("127.0.0.1:0").unwrap();
     let server = server.spawn(move |_| Echo(Arc::clone(&barrier))).unwrap();
@@ -109,11 +56,11 @@ fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Se
         }
     }
     let allocated = |clients: &mut [TcpStream], first, size, rounds| {
-        let before = counter.0.load(Ordering::SeqCst);
+        let before = counter.get();
         (0..rounds).for_each(|_| exchange_all(clients, first, size));
-        counter.0.load(Ordering::SeqCst) - before
+        counter.get() - before
     };
-    assert!(counter.0.load(Ordering::SeqCst) > 0, "the server's threads are not counted");
+    assert!(counter.get() > 0, "the server's threads are not counted");
     let rounds = 500;
     assert_eq!(allocated(&mut clients, PLAIN, 64, rounds), 0, "64 bytes");
     assert_eq!(allocated(&mut clients, PLAIN, MAX, rounds), 0, "{MAX} bytes");
