@@ -61,7 +61,12 @@ pub(crate) struct Ended {
 impl ServerProcess {
     /// Starts the example `echo`, and waits until it has printed each address.
     pub(crate) fn echo(backend: &str, listen: &[&str], more: &[&str]) -> Self {
-        let mut command = Command::new(example("echo"));
+        Self::example("echo", backend, listen, more)
+    }
+
+    /// Starts the example of this name, and waits until it has printed each address.
+    pub(crate) fn example(name: &str, backend: &str, listen: &[&str], more: &[&str]) -> Self {
+        let mut command = Command::new(example(name));
         command.args(["--backend", backend]).args(more);
         for addr in listen {
             command.args(["--listen", addr]);
