@@ -159,7 +159,7 @@ fn the_end_waits_for_outstanding_replies() {
     assert_eq!(script.close_kind(), None);
     kept.lock().unwrap().pop().unwrap().send("done").unwrap();
     assert_eq!(script.settle().output(), b"done\nnext\n");
-    assert_eq!(script.close_kind(), Some(CloseKind::Closed));
+    assert_eq!(script.close_kind(), Some(CloseKind::PeerClosed));
 }
 
 #[test]
@@ -394,4 +394,39 @@ fn a_service_that_pauses_is_not_resumed_by_a_reply() {
     assert_eq!(script.settle().output(), b"done\n");
     kept.lock().unwrap().1.take().unwrap().resume();
     assert_eq!(script.settle().output(), b"next\n");
+}
+
+#[test]
+fn the_peers_end_is_its_end_whenever_the_last_reply_is_made() {
+    for before_the_end in [true, false] {
+        let kept = Arc::default();
+        let mut script = keeper(&kept);
+        script.recv(b"later\n");
+        let reply = kept.lock().unwrap().pop().unwrap();
+        if before_the_end {
+            reply.send("done").unwrap();
+            script.settle().eof();
+        } else {
+            script.eof();
+            reply.send("done").unwrap();
+            script.settle();
+        }
+        assert_eq!(script.output(), b"done\n");
+        assert_eq!(script.close_kind(), Some(CloseKind::PeerClosed), "{before_the_end}");
+    }
+}
+
+#[test]
+fn a_panic_keeps_the_replies_before_it_however_requests_are_cut() {
+    let factory = |_: &_| {
+        Framed::new(Lines::new(), |line, replies: Lent<'_, '_>| {
+            replies.send(line).unwrap();
+            assert_ne!(line, "panic");
+        })
+    };
+    polyserve::testing::for_every_split(b"a\nb\npanic\nc\n", |pieces| {
+        let mut script = Script::new(factory);
+        assert_eq!(script.recv_pieces(pieces).output(), b"a\nb\n");
+        assert_eq!(script.close_kind(), Some(CloseKind::Panic));
+    });
 }

@@ -105,7 +105,7 @@ impl Connection {
     fn idle_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
         let counts = match self.state {
             State::New => true,
-            State::Open => !self.flags.paused && !self.flags.eof && !self.is_busy(),
+            State::Open => !self.flags.paused && !self.saw_eof() && !self.is_busy(),
             _ => false,
         };
         if !counts {
@@ -158,7 +158,7 @@ impl Connection {
 
     /// The half-closed clock starts anew: the peer has finished just now, or took output.
     pub(super) fn extend_half_closed(&mut self, around: &Around<'_>) {
-        if self.state == State::Open && self.flags.eof {
+        if self.state == State::Open && self.saw_eof() {
             let timeout = around.env.timeouts.half_closed.get();
             self.extras().half_closed_deadline = timeout.and_then(|d| around.now.checked_add(d));
         }

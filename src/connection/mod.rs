@@ -74,8 +74,7 @@ struct Flags {
     paused: bool,
     /// Show the held input again at the next turn: after a `Yield` or a resume.
     again: bool,
-    /// The peer has finished sending.
-    eof: bool,
+    peer: PeerEnd,
     /// The output is above the high mark and has not been below the low mark since.
     throttled: bool,
     /// The output has reached the low mark: `on_writable` is due when it is below.
@@ -85,6 +84,16 @@ struct Flags {
     released: bool,
     /// The end is to be a reset.
     reset: bool,
+}
+
+/// Whether the peer has finished sending. (One byte: two flags would make each session larger.)
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum PeerEnd {
+    #[default]
+    Unseen,
+    Seen,
+    /// And the handler closes because of it, but not yet.
+    Followed,
 }
 
 /// What a drain has done to a connection.
@@ -205,7 +214,7 @@ impl Connection {
     }
 
     pub(crate) fn saw_eof(&self) -> bool {
-        self.flags.eof
+        self.flags.peer != PeerEnd::Unseen
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -227,7 +236,7 @@ impl Connection {
 
     /// Whether bytes of the peer are wanted: by the handler, or to be thrown away.
     pub(crate) fn wants_bytes(&self) -> bool {
-        if self.flags.eof {
+        if self.saw_eof() {
             return false;
         }
         match self.state {
@@ -278,7 +287,7 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.state == State::Open && self.extras.is_none() && {
             let f = &self.flags;
-            !(f.busy || f.paused || f.again || f.eof || f.throttled || f.filled)
+            !(f.busy || f.paused || f.again || self.saw_eof() || f.throttled || f.filled)
                 && f.drain == Drain::Untold
         }
     }
@@ -369,7 +378,7 @@ impl Connection {
 
     /// The peer has finished sending.
     pub(crate) fn eof(&mut self, around: &mut Around<'_>) {
-        self.flags.eof = true;
+        self.flags.peer = PeerEnd::Seen;
         if self.state != State::Open {
             return;
         }
@@ -709,6 +718,9 @@ impl Connection {
     fn follow(&mut self, action: Option<Action>, around: &Around<'_>) {
         match action {
             Some(Action::Pause) => self.pause(around.now),
+            other if self.flags.peer == PeerEnd::Followed => {
+                self.end_by(other, CloseReason::PeerClosed);
+            }
             other => self.end_by(other, CloseReason::Closed),
         }
     }
@@ -770,7 +782,7 @@ impl Connection {
                 None
             }
             Err(payload) => {
-                around.out.truncate(already_sent);
+                around.out.truncate(already_sent.max(requests.kept));
                 self.begin_close(CloseReason::Panic(panic_message(payload)));
                 None
             }
@@ -778,6 +790,9 @@ impl Connection {
     }
 
     fn carry_out(&mut self, requests: Requests, around: &Around<'_>) {
+        if requests.peer_closed {
+            self.flags.peer = PeerEnd::Followed;
+        }
         if let Some(busy) = requests.busy {
             self.flags.busy = busy;
             if !busy {

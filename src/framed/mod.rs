@@ -62,6 +62,8 @@ enum Pace {
 ///   [`CloseReason::Decode`], a stream that ends within a frame with [`CloseReason::Truncated`], in
 ///   both cases after the replies to the requests before; [`Service::on_decode_error`] may say a
 ///   last word.
+/// - A panic ends the connection after the replies to the requests before. What the call that
+///   panicked has sent itself is discarded; replies that are outstanding are not waited for.
 ///
 /// The codec's limit must be below [`Limits::input`](crate::Limits::input), or that is what a long
 /// frame runs into.
@@ -91,7 +93,9 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
 
     /// Lends the service, and the replies for one callback.
     fn lend<'o>(&'o mut self, cx: &'o mut Context<'_>) -> (&'o mut S, Replies<'o, C>) {
-        (&mut self.service, Replies::new(cx.reborrow(), &mut self.codec, &mut self.later))
+        let mut replies = Replies::new(cx.reborrow(), &mut self.codec, &mut self.later);
+        replies.keep();
+        (&mut self.service, replies)
     }
 
     /// Serves the frames that are in `input`, as far as they may be served now.
@@ -122,6 +126,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                 Ok(Decoded::Frame { frame, consumed }) => {
                     assert!(consumed > 0, "a decoder must consume at least one byte for a frame");
                     input.consume(consumed);
+                    replies.keep();
                     match service.call(frame, &mut replies)? {
                         Action::Continue | Action::Want(_) => (),
                         Action::Close if replies.is_outstanding() => replies.end(Ending::Close),
@@ -172,12 +177,19 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             Ok(None) => (),
             Ok(Some(frame)) => match service.call(frame, &mut replies)? {
                 Action::Continue | Action::Want(_) | Action::Yield => (),
-                other => return self.conclude(cx, other),
+                other => return self.conclude_end(cx, other),
             },
             Err(error) => return self.refuse_end(error, cx),
         }
         let action = service.on_eof(&mut replies)?;
-        self.conclude(cx, action)
+        self.conclude_end(cx, action)
+    }
+
+    /// As `conclude`, after the peer's end: that is why the connection closes, also if it has to
+    /// wait for replies first.
+    fn conclude_end(&mut self, cx: &mut Context<'_>, asked: Action) -> Result<Action, BoxError> {
+        cx.requests.peer_closed = asked == Action::Close;
+        self.conclude(cx, asked)
     }
 
     fn refuse_end(&mut self, error: DecodeError, cx: &mut Context<'_>) -> Result<Action, BoxError> {

@@ -161,6 +161,13 @@ impl<C: Codec> Replies<'_, C> {
         self.codec.decode_eof(rest)
     }
 
+    /// What was sent so far answers what came before: a panic of the next call takes back its own
+    /// output alone, however the requests were cut.
+    #[inline]
+    pub(super) fn keep(&mut self) {
+        self.cx.requests.kept = self.cx.out.len();
+    }
+
     /// Whether replies are to come that are not made yet.
     pub(super) fn is_outstanding(&self) -> bool {
         self.later.as_ref().is_some_and(|later| later.is_outstanding())
@@ -223,6 +230,7 @@ impl<C: Codec> Replies<'_, C> {
     /// Calls the streams in turn while there is room, and no reply before them is outstanding.
     fn go_on_streaming(&mut self) -> Result<(), BoxError> {
         while let Some(mut stream) = self.next_stream() {
+            self.keep();
             let before = self.cx.pending();
             let progress = stream(self)?;
             if progress.is_break() {

@@ -86,6 +86,11 @@ pub(crate) struct Requests {
     pub(crate) busy: Option<bool>,
     pub(crate) idle_timeout: Option<Limit<Duration>>,
     pub(crate) take: Option<TakeStream>,
+    /// If this callback closes the connection, it is because of the peer's end, which `on_eof` has
+    /// seen and not followed at once.
+    pub(crate) peer_closed: bool,
+    /// Output up to here is kept, should the callback panic: it answers what came before.
+    pub(crate) kept: usize,
 }
 
 /// Whom the socket is given to after `into_stream`.
