@@ -52,6 +52,10 @@ const LOOPS: &[(Defect, &str)] = &[
     (Defect::IgnoresTheAcceptorsDeadline, "grace_ends_by_itself"),
     (Defect::KeepsListeners, "nobody_connects_during_a_drain"),
     (Defect::ReturnsEarly, "on_shutdown_is_called_once"),
+    (Defect::LosesWakes, "later_replies_keep_the_order_of_their_requests"),
+    (Defect::IgnoresAgain, "pipelined_frames_are_answered_in_order"),
+    (Defect::IgnoresWriteInterest, "a_streamed_reply_arrives_whole"),
+    (Defect::DropsOnHangUp, "outstanding_replies_outlive_a_half_close"),
 ];
 
 /// Broken promises, and a question that finds each.
@@ -73,6 +77,8 @@ const HANDLERS: &[(Broken, &str)] = &[
     (Broken::SkipsWritable, "a_large_reply_streams_by_on_writable"),
     (Broken::SkipsShutdown, "on_shutdown_is_called_once"),
     (Broken::ShutsDownTwice, "on_shutdown_is_called_once"),
+    (Broken::LosesWhatWasLeft, "an_end_within_a_frame_is_told_as_such"),
+    (Broken::SkipsWake, "a_broken_frame_closes_after_the_replies_before_it"),
 ];
 
 /// A wrong backend and the question that is to find it out.

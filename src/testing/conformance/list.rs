@@ -145,6 +145,16 @@ macro_rules! __conformance_questions {
             any drain dropping_the_handle_drains;
             any drain a_drain_while_clients_come_and_go_loses_no_request;
 
+            any framed pipelined_frames_are_answered_in_order;
+            any framed later_replies_keep_the_order_of_their_requests;
+            any framed later_replies_of_many_threads_are_all_sent;
+            any framed a_streamed_reply_arrives_whole;
+            any framed a_broken_frame_closes_after_the_replies_before_it;
+            any framed an_end_within_a_frame_is_told_as_such;
+            any framed outstanding_replies_outlive_a_half_close;
+            any framed a_drain_waits_for_outstanding_replies;
+            any framed a_dropped_reply_ends_the_connection;
+
             any families connections_come_over_ipv4;
             any families connections_come_over_ipv6;
             any families several_addresses_make_one_server;

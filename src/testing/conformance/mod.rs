@@ -24,6 +24,7 @@ mod drain;
 mod ends;
 mod families;
 mod flow;
+mod framed;
 mod limits;
 mod list;
 mod panics;
