@@ -430,3 +430,81 @@ fn a_panic_keeps_the_replies_before_it_however_requests_are_cut() {
         assert_eq!(script.close_kind(), Some(CloseKind::Panic));
     });
 }
+
+#[test]
+fn a_stream_begins_whatever_its_request_returns() {
+    for action in [Action::Continue, Action::Want(9), Action::Yield, Action::Pause, Action::Close] {
+        let mut script = Script::new(move |_| {
+            Framed::new(Lines::new(), move |_, replies: Lent<'_, '_>| {
+                let mut left = 600;
+                replies.stream(move |replies| {
+                    replies.send(&"s".repeat(999))?;
+                    left -= 1;
+                    Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                });
+                action
+            })
+        });
+        assert_eq!(script.recv(b"x\n").output().len(), 600_000, "{action:?}");
+    }
+}
+
+/// Streams as it opens, and then does what it is told.
+struct Greets(Action);
+
+impl Service<Lines> for Greets {
+    fn on_open(&mut self, replies: Lent<'_, '_>) -> Result<Action, BoxError> {
+        let mut left = 600;
+        replies.stream(move |replies| {
+            replies.send(&"s".repeat(999))?;
+            left -= 1;
+            Ok(if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        Ok(self.0)
+    }
+
+    fn call(&mut self, line: &str, replies: Lent<'_, '_>) -> Result<Action, BoxError> {
+        replies.send(line)?;
+        Ok(Action::Continue)
+    }
+}
+
+#[test]
+fn a_stream_begins_whatever_another_callback_returns() {
+    for action in [Action::Continue, Action::Want(9), Action::Yield, Action::Pause, Action::Close] {
+        let mut script = Script::new(move |_| Framed::service(Lines::new(), Greets(action)));
+        assert_eq!(script.open().output().len(), 600_000, "{action:?}");
+    }
+}
+
+/// Says its last word line by line.
+struct Verbose;
+
+impl Service<Lines> for Verbose {
+    fn call(&mut self, line: &str, replies: Lent<'_, '_>) -> Result<Action, BoxError> {
+        replies.send(line)?;
+        Ok(Action::Continue)
+    }
+
+    fn on_decode_error(&mut self, error: &DecodeError, replies: Lent<'_, '_>) {
+        let mut lines = [error.to_string(), "bye".to_owned()].into_iter();
+        replies.stream(move |replies| {
+            let Some(line) = lines.next() else { return Ok(ControlFlow::Break(())) };
+            replies.send(&line)?;
+            Ok(ControlFlow::Continue(()))
+        });
+    }
+}
+
+#[test]
+fn a_last_word_may_be_streamed() {
+    let mut script = Script::new(|_| Framed::service(Lines::new(), Verbose));
+    script.recv(b"one\ntw").eof();
+    let expected = b"one\nthe stream ended within a frame, after 2 bytes of it\nbye\n";
+    assert_eq!(script.output().escape_ascii().to_string(), expected.escape_ascii().to_string());
+    assert_eq!(script.close_kind(), Some(CloseKind::Truncated));
+    let mut script = Script::new(|_| Framed::service(Lines::new(), Verbose));
+    script.recv(b"one\n\xff\n");
+    assert_eq!(script.output(), b"one\na frame is no UTF-8 text\nbye\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+}

@@ -130,8 +130,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                     match service.call(frame, &mut replies)? {
                         Action::Continue | Action::Want(_) => (),
                         Action::Close if replies.is_outstanding() => replies.end(Ending::Close),
-                        Action::Pause => return Ok(replies.paused_by_service()),
-                        other => return Ok(other),
+                        other => return replies.go_on_and(other),
                     }
                 }
                 Err(error) => {
@@ -154,12 +153,9 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         let (_, mut replies) = self.lend(cx);
         if asked == Action::Close && replies.is_outstanding() {
             replies.end(Ending::Close);
-        } else if asked == Action::Pause {
-            return Ok(replies.paused_by_service());
-        } else if asked != Action::Continue {
-            return Ok(asked);
+            return replies.go_on_and(Action::Continue);
         }
-        Ok(replies.go_on()?.unwrap_or(Action::Continue))
+        replies.go_on_and(asked)
     }
 
     /// Goes on with what is outstanding. `Some` if that ends the connection.
@@ -199,7 +195,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             return Err(error.into());
         }
         replies.end(Ending::Error(error));
-        Ok(Action::Continue)
+        replies.go_on_and(Action::Continue)
     }
 }
 

@@ -185,13 +185,16 @@ impl<C: Codec> Replies<'_, C> {
         }
     }
 
-    /// The service itself pauses the connection, so that what is outstanding must not resume it
-    /// when it is made.
-    pub(super) fn paused_by_service(&mut self) -> Action {
-        if let Some(later) = &mut *self.later {
-            later.paused = false;
+    /// Does what the service asks for, and goes on with what is outstanding: a stream that begins
+    /// in this callback must not wait for another.
+    pub(super) fn go_on_and(&mut self, asked: Action) -> Result<Action, BoxError> {
+        match (asked, &mut *self.later) {
+            (Action::Close | Action::Abort, _) | (_, None) => return Ok(asked),
+            // What is outstanding must not resume what the service itself has paused.
+            (Action::Pause, Some(later)) => later.paused = false,
+            _ => (),
         }
-        Action::Pause
+        Ok(self.go_on()?.unwrap_or(asked))
     }
 
     /// Ends the connection once nothing is outstanding any more. The first ending counts.
