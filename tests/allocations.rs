@@ -1,4 +1,5 @@
-//! A request that is answered from what came allocates nothing, on any backend.
+//! A request that is answered from what came allocates nothing, on any backend: neither bytes nor
+//! pipelined frames.
 //!
 //! The allocator of this program counts what the server's own threads allocate (and give back, and
 //! resize), and those alone.
@@ -7,9 +8,10 @@
 mod counting;
 
 use counting::Counter;
+use polyserve::codec::Lines;
 use polyserve::{
-    Action, Backend, BoxError, Context, EventLoop, Handler, Input, Server, ThreadPerConnection,
-    ThreadPool,
+    Action, Backend, BoxError, Context, EventLoop, Framed, Handler, Input, Server,
+    ThreadPerConnection, ThreadPool,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,24 +28,72 @@ const PLAIN: u8 = b'p';
 
 impl Handler for Echo {
     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
-        match input.first() {
-            Some(&MEET) => drop(self.0.wait()),
-            Some(&KEEP) => drop(std::hint::black_box(input.to_vec())),
-            _ => (),
-        }
+        receive(input.first(), input, &self.0);
         cx.send(input.take());
         Ok(Action::Continue)
     }
 }
 
-/// What is asked of each backend: it gets the hook for its threads, and how many of its threads are
-/// to be warmed up by a meeting.
-fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Send + Sync>) -> B) {
+/// What to do about a message that begins with this byte.
+fn receive(first: Option<&u8>, message: &[u8], meeting: &Barrier) {
+    match first {
+        Some(&MEET) => drop(meeting.wait()),
+        Some(&KEEP) => drop(std::hint::black_box(message.to_vec())),
+        _ => (),
+    }
+}
+
+/// A server that echoes, and the messages that it is sent.
+#[derive(Clone, Copy)]
+struct Talk {
+    handler: fn(Arc<Barrier>) -> Box<dyn Handler>,
+    /// A message of this size, all in all, that begins with this byte.
+    message: fn(u8, usize) -> Vec<u8>,
+}
+
+const BYTES: Talk = Talk {
+    handler: |meeting| Box::new(Echo(meeting)),
+    message: |first, size| {
+        let mut message = vec![PLAIN; size];
+        message[0] = first;
+        message
+    },
+};
+
+/// Requests that leave in one write.
+const PIPELINED: usize = 16;
+
+const LINES: Talk = Talk {
+    handler: |meeting| {
+        Box::new(Framed::new(Lines::new(), move |line: &str, replies| {
+            receive(line.as_bytes().first(), line.as_bytes(), &meeting);
+            replies.send(line)
+        }))
+    },
+    message: |first, size| {
+        let mut message = vec![PLAIN; size];
+        message.chunks_mut(size / PIPELINED).for_each(|line| line[line.len() - 1] = b'\n');
+        message[0] = first;
+        message
+    },
+};
+
+/// Anything that is to run on a thread of a backend.
+type Hook = Box<dyn Fn(usize) + Send + Sync>;
+
+/// Checks each way to talk on a backend, which gets the hook for its threads; so many of its
+/// threads are to be warmed up by a meeting.
+fn check<B: Backend>(meeting: usize, backend: impl Fn(Hook) -> B) {
+    check_talk(BYTES, meeting, &backend);
+    check_talk(LINES, meeting, &backend);
+}
+
+fn check_talk<B: Backend>(talk: Talk, meeting: usize, backend: impl Fn(Hook) -> B) {
     let counter = Counter::new();
     let backend = backend(counter.hook());
     let barrier = Arc::new(Barrier::new(meeting.max(1)));
     let server = Server::builder().backend(backend).bind("127.0.0.1:0").unwrap();
-    let server = server.spawn(move |_| Echo(Arc::clone(&barrier))).unwrap();
+    let server = server.spawn(move |_| (talk.handler)(Arc::clone(&barrier))).unwrap();
     let addr = server.local_addrs()[0].as_tcp().unwrap();
     let mut clients: Vec<TcpStream> = (0..meeting.max(2)).map(|_| connect(addr)).collect();
 
@@ -51,13 +101,13 @@ fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Se
     for size in [MAX, 64] {
         for first in [PLAIN, MEET, PLAIN] {
             if first == PLAIN || meeting > 0 {
-                exchange_all(&mut clients, first, size);
+                exchange_all(talk, &mut clients, first, size);
             }
         }
     }
     let allocated = |clients: &mut [TcpStream], first, size, rounds| {
         let before = counter.get();
-        (0..rounds).for_each(|_| exchange_all(clients, first, size));
+        (0..rounds).for_each(|_| exchange_all(talk, clients, first, size));
         counter.get() - before
     };
     assert!(counter.get() > 0, "the server's threads are not counted");
@@ -73,16 +123,15 @@ fn check<B: Backend>(meeting: usize, backend: impl FnOnce(Box<dyn Fn(usize) + Se
 const MAX: usize = 4096;
 
 /// One message on each connection, all under way at the same time.
-fn exchange_all(clients: &mut [TcpStream], first: u8, size: usize) {
-    let mut message = [b'x'; MAX];
-    let mut reply = [0; MAX];
-    message[0] = first;
+fn exchange_all(talk: Talk, clients: &mut [TcpStream], first: u8, size: usize) {
+    let message = (talk.message)(first, size);
+    let mut reply = vec![0; size];
     for client in &mut *clients {
-        client.write_all(&message[..size]).unwrap();
+        client.write_all(&message).unwrap();
     }
     for client in clients {
-        client.read_exact(&mut reply[..size]).expect("the echo comes within the time-out");
-        assert!(message[..size] == reply[..size], "these are not the bytes that were sent");
+        client.read_exact(&mut reply).expect("the echo comes within the time-out");
+        assert!(message == reply, "these are not the bytes that were sent");
     }
 }
 
@@ -94,21 +143,21 @@ fn connect(addr: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn an_echo_on_an_event_loop_allocates_nothing() {
+fn echoes_on_an_event_loop_allocate_nothing() {
     check(0, |hook| EventLoop::new().loops(2).on_thread_start(hook));
 }
 
 #[test]
-fn an_echo_on_a_portable_event_loop_allocates_nothing() {
+fn echoes_on_a_portable_event_loop_allocate_nothing() {
     check(0, |hook| EventLoop::new().loops(2).portable(true).on_thread_start(hook));
 }
 
 #[test]
-fn an_echo_on_a_thread_of_its_own_allocates_nothing() {
+fn echoes_on_a_thread_of_its_own_allocate_nothing() {
     check(0, |hook| ThreadPerConnection::new().on_thread_start(hook));
 }
 
 #[test]
-fn an_echo_on_a_pool_allocates_nothing() {
+fn echoes_on_a_pool_allocate_nothing() {
     check(2, |hook| ThreadPool::new(2).on_thread_start(hook));
 }
