@@ -52,7 +52,7 @@
 //!
 //! What some programs use besides:
 //!
-//! - [`Sender`] sends to a connection from any thread; [`Control`] steers a server from anywhere.
+//! - [`Sender`] sends to a connection from any thread, [`Group`] to many; [`Control`] steers a server from anywhere.
 //! - [`Limits`] and [`Timeouts`] bound what connections may use; [`SocketOptions`] are what their
 //!   sockets are set to. All have defaults that hold up against strangers. [`Limit::Unlimited`] is
 //!   the only way to lift one.
@@ -142,7 +142,8 @@ pub use connection::{Limits, Ready, Timeouts, Turn, Wants};
 pub use framed::{FnService, Framed, IntoAction, Replies, Reply, ReplyError, Service};
 pub use handler::{
     Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,
-    Credentials, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
+    Credentials, Delivery, Group, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
+    WhenFull,
 };
 pub use layer::{Layer, Progress};
 pub use limit::Limit;

@@ -47,7 +47,8 @@ pub enum CloseReason {
     WriteTimeout,
     /// The peer had finished sending, and the rest took longer than the half-closed time-out.
     HalfClosedTimeout,
-    /// As `WriteTimeout`, with more output waiting than the hard mark allows.
+    /// The peer did not keep up: as `WriteTimeout`, with more output waiting than the hard mark
+    /// allows; or a [`Group`](crate::Group) or a [`Sender`](crate::Sender) gave it up.
     SlowConsumer,
     /// The handler wanted more bytes at once than the input limit allows.
     InputLimit {
@@ -197,7 +198,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether a time-out of any kind ended the connection.
+    /// Whether the peer was too slow: a time-out of any kind, or `SlowConsumer`.
     pub fn is_timeout(&self) -> bool {
         matches!(
             self,
@@ -229,7 +230,7 @@ impl fmt::Display for CloseReason {
                 f.write_str("the half-closed connection did not end in time")
             }
             CloseReason::SlowConsumer => {
-                f.write_str("the peer took no output in time, and too much of it was waiting")
+                f.write_str("the peer did not keep up, and too much output was waiting for it")
             }
             CloseReason::InputLimit { wanted, limit } => {
                 write!(f, "{wanted} bytes were wanted at once, above the limit of {limit}")

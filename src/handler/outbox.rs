@@ -46,11 +46,31 @@ pub(crate) struct Signals {
     pub(crate) wake: bool,
     pub(crate) resume: bool,
     pub(crate) close: bool,
+    /// The peer does not keep up: it is given up, at once.
+    pub(crate) give_up: bool,
 }
 
 impl Signals {
     fn any(self) -> bool {
-        self.wake || self.resume || self.close
+        self.wake || self.resume || self.close || self.give_up
+    }
+}
+
+/// What wakes a session for which something was left. It is rung when no lock is held any more.
+#[must_use = "the session sleeps until it is rung"]
+#[derive(Default)]
+pub(crate) struct Bell(Option<(Arc<dyn Wake>, u64)>);
+
+impl Bell {
+    pub(crate) fn ring(self) {
+        if let Some((wake, key)) = self.0 {
+            wake.wake(key);
+        }
+    }
+
+    /// Whether the session is awake anyway.
+    pub(crate) fn is_needless(&self) -> bool {
+        self.0.is_none()
     }
 }
 
@@ -62,6 +82,11 @@ impl Outbox {
     }
 
     pub(crate) fn push(&self, message: Message) -> Result<(), SendError> {
+        self.post(message).map(Bell::ring)
+    }
+
+    /// As `push`, but for the waking, which is left to the caller.
+    pub(crate) fn post(&self, message: Message) -> Result<Bell, SendError> {
         let mut state = self.lock();
         if state.closed {
             return Err(SendError::new(SendErrorKind::Closed, message));
@@ -71,8 +96,30 @@ impl Outbox {
         }
         state.queued += message.len();
         state.messages.push_back(message);
-        rouse(state);
-        Ok(())
+        Ok(state.rouse())
+    }
+
+    /// Has the connection end at once, because its peer does not keep up. Nothing is accepted from
+    /// here on, and what waits is dropped here and now, so that its memory does not depend on when
+    /// the session has its turn. `None` if nothing is accepted anyway.
+    pub(crate) fn give_up(&self) -> Option<Bell> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.closed = true;
+        state.signals.give_up = true;
+        state.queued = 0;
+        let messages = std::mem::take(&mut state.messages);
+        let bell = state.rouse();
+        drop(state);
+        drop(messages);
+        Some(bell)
+    }
+
+    /// Whether a message of this length could be accepted if nothing waited.
+    pub(crate) fn has_room_for(&self, len: usize) -> bool {
+        len <= self.capacity
     }
 
     /// Sets signals, and tells whether the connection is still there to see them.
@@ -82,7 +129,9 @@ impl Outbox {
             return false;
         }
         set(&mut state.signals);
-        rouse(state);
+        let bell = state.rouse();
+        drop(state);
+        bell.ring();
         true
     }
 
@@ -129,11 +178,12 @@ impl Outbox {
         self.lock().awake
     }
 
-    /// Accepts nothing from here on.
+    /// Accepts nothing from here on. Whoever was given up stays so: the end that begins would wait
+    /// for a peer that takes nothing.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.signals = Signals::default();
+        state.signals = Signals { give_up: state.signals.give_up, ..Signals::default() };
     }
 
     /// Closes, and drops what was not taken yet.
@@ -158,16 +208,13 @@ impl Outbox {
     }
 }
 
-/// Wakes the session unless it is awake, without holding the lock meanwhile.
-fn rouse(mut state: MutexGuard<'_, State>) {
-    if state.awake {
-        return;
-    }
-    state.awake = true;
-    let target = state.target.clone();
-    drop(state);
-    if let Some((wake, key)) = target {
-        wake.wake(key);
+impl State {
+    /// Something was left for the session: wakes it, unless it is awake.
+    fn rouse(&mut self) -> Bell {
+        if std::mem::replace(&mut self.awake, true) {
+            return Bell::default();
+        }
+        Bell(self.target.clone())
     }
 }
 
@@ -189,16 +236,16 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Default)]
-    struct Bell(AtomicUsize);
+    struct Bells(AtomicUsize);
 
-    impl Wake for Bell {
+    impl Wake for Bells {
         fn wake(&self, _key: u64) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn outbox() -> (Outbox, Arc<Bell>) {
-        let bell = Arc::new(Bell::default());
+    fn outbox() -> (Outbox, Arc<Bells>) {
+        let bell = Arc::new(Bells::default());
         let target: Arc<dyn Wake> = bell.clone();
         (Outbox::new(10, Some((target, 7))), bell)
     }
@@ -249,6 +296,33 @@ mod tests {
         outbox.abandon();
         assert_eq!(outbox.pending(), 0);
     }
+
+    #[test]
+    fn one_that_was_given_up_takes_nothing_and_holds_nothing() {
+        let (outbox, bell) = outbox();
+        let shared: Arc<[u8]> = Arc::from(*b"abc");
+        outbox.push(Arc::clone(&shared).into()).unwrap();
+        assert!(outbox.end(5, true));
+        outbox.give_up().unwrap().ring();
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(Arc::strong_count(&shared), 1, "the message is still held");
+        assert_eq!(outbox.pending(), 5, "what the connection holds is its own");
+        assert!(outbox.push("b".into()).unwrap_err().is_closed());
+        assert!(outbox.give_up().is_none(), "it was given up before");
+        outbox.close();
+        assert!(outbox.begin().give_up, "an orderly end has come in between");
+    }
+
+    #[test]
+    fn a_bell_may_ring_late() {
+        let (outbox, bell) = outbox();
+        assert!(outbox.end(0, false));
+        let late = outbox.post("a".into()).unwrap();
+        assert!(outbox.post("b".into()).unwrap().is_needless());
+        assert_eq!(bell.0.load(Ordering::Relaxed), 0);
+        late.ring();
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+    }
 }
 
 #[cfg(all(test, loom))]
@@ -258,9 +332,9 @@ mod model {
     use loom::thread;
 
     /// A backend that sleeps until it is woken.
-    struct Bell(Notify);
+    struct Bells(Notify);
 
-    impl Wake for Bell {
+    impl Wake for Bells {
         fn wake(&self, _key: u64) {
             self.0.notify();
         }
@@ -271,7 +345,7 @@ mod model {
     #[test]
     fn model_nothing_left_for_a_session_is_lost() {
         loom::model(|| {
-            let bell = Arc::new(Bell(Notify::new()));
+            let bell = Arc::new(Bells(Notify::new()));
             let target: Arc<dyn Wake> = bell.clone();
             let outbox = Arc::new(Outbox::new(100, Some((target, 0))));
             let sending = {
@@ -297,6 +371,41 @@ mod model {
             assert_eq!(out, b"abc");
             sending.join().unwrap();
             signalling.join().unwrap();
+        });
+    }
+
+    /// One thread posts and rings later, as a group does; another gives the connection up. The
+    /// session sees that it was given up, whatever it was doing, and is left nothing.
+    #[test]
+    fn model_whoever_is_given_up_finds_out() {
+        loom::model(|| {
+            let bell = Arc::new(Bells(Notify::new()));
+            let target: Arc<dyn Wake> = bell.clone();
+            let outbox = Arc::new(Outbox::new(100, Some((target, 0))));
+            let sending = {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || {
+                    let bells = ["ab", "c"].map(|text| outbox.post(text.into()));
+                    bells.into_iter().flatten().for_each(Bell::ring);
+                })
+            };
+            let giving_up = {
+                let outbox = Arc::clone(&outbox);
+                thread::spawn(move || outbox.give_up().unwrap().ring())
+            };
+            let mut out = Vec::new();
+            while !outbox.begin().give_up {
+                outbox.drain_into(&mut out, 100);
+                if outbox.end(0, false) {
+                    bell.0.wait();
+                }
+            }
+            assert!([&b""[..], b"ab", b"abc"].contains(&&*out), "{out:?}");
+            sending.join().unwrap();
+            giving_up.join().unwrap();
+            let left = out.len();
+            outbox.drain_into(&mut out, 100);
+            assert_eq!(out.len(), left, "something was accepted after the end");
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Sending to a connection from anywhere.
 
-use super::outbox::Outbox;
+use super::outbox::{Bell, Outbox};
 use super::peer::ConnectionId;
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +65,10 @@ impl Sender {
         Self { outbox, id }
     }
 
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
     /// The connection that this sends to.
     pub fn id(&self) -> ConnectionId {
         self.id
@@ -99,6 +103,18 @@ impl Sender {
     /// before is written first. Returns whether the connection was there.
     pub fn close(&self) -> bool {
         self.outbox.signal(|signals| signals.close = true)
+    }
+
+    /// Ends the connection at once, by a reset, with
+    /// [`CloseReason::SlowConsumer`](crate::CloseReason::SlowConsumer): for a peer that does not
+    /// keep up, when messages come back as `Full` and must not be missed. What waits for it is
+    /// lost, and its memory is free at once. Returns whether the connection was there; one that is
+    /// closing already, and writes what is left, is not.
+    ///
+    /// A [`Group`](crate::Group) does so by itself if it is
+    /// [told to](crate::WhenFull::Close).
+    pub fn give_up(&self) -> bool {
+        self.outbox.give_up().map(Bell::ring).is_some()
     }
 
     /// How many bytes wait for this connection: accepted messages, and output of the connection
@@ -140,6 +156,14 @@ impl Message {
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The same bytes, so that clones share them.
+    pub(super) fn into_shared(self) -> Self {
+        match self.0 {
+            Bytes::Owned(bytes) => Message(Bytes::Shared(bytes.into())),
+            shared => Message(shared),
+        }
     }
 }
 
@@ -254,5 +278,24 @@ impl fmt::Display for SendErrorKind {
             SendErrorKind::Full => "too many bytes wait for the connection",
             SendErrorKind::Closed => "the connection is closed",
         })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_message_is_copied_at_most_once() {
+        let arc: Arc<[u8]> = Arc::from(*b"abc");
+        let at = arc.as_ptr();
+        assert_eq!(Message::from(arc).into_shared().as_ref().as_ptr(), at);
+        let text = "abc";
+        assert_eq!(Message::from(text).into_shared().as_ref().as_ptr(), text.as_ptr());
+        for owned in [Message::from(vec![1, 2]), Message::from("ab".to_owned())] {
+            let shared = owned.clone().into_shared();
+            assert_eq!(shared.as_ref(), owned.as_ref());
+            assert_eq!(shared.clone().as_ref().as_ptr(), shared.as_ref().as_ptr());
+        }
     }
 }

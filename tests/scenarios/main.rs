@@ -6,6 +6,7 @@ mod closing;
 mod deadlines;
 mod drain;
 mod faults;
+mod groups;
 mod layers;
 mod order;
 mod output;

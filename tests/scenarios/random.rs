@@ -46,6 +46,7 @@ enum Step {
     Wake,
     Resume,
     Close,
+    GiveUp,
     Drain,
     Kill,
     Stop,
@@ -105,6 +106,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => Just(Step::Wake),
         5 => Just(Step::Resume),
         1 => Just(Step::Close),
+        1 => Just(Step::GiveUp),
         1 => Just(Step::Drain),
         1 => Just(Step::Kill),
         1 => Just(Step::Stop),
@@ -383,6 +385,9 @@ fn take_step(step: &Step, script: &mut Script, seen: &Mutex<Seen>, done: &mut Do
         }
         Step::Close => {
             sender.map(|sender| sender.close());
+        }
+        Step::GiveUp => {
+            done.lossy |= sender.is_some_and(|sender| sender.give_up());
         }
         Step::Drain => {
             script.drain();

@@ -204,3 +204,97 @@ fn a_close_in_time_wins_over_the_timer() {
     script.advance(SECOND);
     assert_eq!(log.take(), ["open", "close closed"]);
 }
+
+#[test]
+fn whoever_is_given_up_ends_at_once_by_a_reset() {
+    let log = Log::default();
+    let (slot, probe) = with_sender(&log);
+    let mut script = opened(probe.on_data(echo));
+    script.block_output().recv(b"held");
+    slot.get().send("waits").unwrap();
+    assert!(slot.get().give_up());
+    assert_eq!(slot.get().pending(), 4, "the message is gone, the connection's output is not yet");
+    assert!(slot.get().send("late").unwrap_err().is_closed() && slot.get().is_closed());
+    assert!(!slot.get().give_up() && !slot.get().wake(), "it is as good as gone");
+    script.settle();
+    assert_eq!(script.close_kind(), Some(CloseKind::SlowConsumer));
+    assert!(script.reset_sent() && !script.fin_sent() && script.output().is_empty());
+    assert_eq!(log.take(), ["open", "data held", "close slow_consumer"]);
+    assert_eq!(slot.get().pending(), 0);
+}
+
+#[test]
+fn whoever_is_given_up_hears_nothing_that_comes_in_the_same_turn() {
+    let log = Log::default();
+    let (slot, probe) = with_sender(&log);
+    let mut script = opened(probe);
+    slot.get().wake();
+    slot.get().give_up();
+    script.recv(b"too late");
+    assert_eq!(log.take(), ["open", "close slow_consumer"]);
+}
+
+#[test]
+fn an_orderly_end_does_not_save_whoever_was_given_up() {
+    // Given up within the very callback that closes: the end would wait for a peer that takes
+    // nothing, for as long as the stall time-out.
+    let (slot, probe) = with_sender(&Log::default());
+    let own = slot.clone();
+    let mut script = opened(probe.on_data(move |input, cx| {
+        cx.send(input.take());
+        own.get().give_up();
+        Ok(Action::Close)
+    }));
+    script.block_output().recv(b"bye");
+    assert_eq!(script.close_kind(), Some(CloseKind::SlowConsumer));
+    assert!(script.reset_sent());
+}
+
+#[test]
+fn whoever_closes_already_is_not_given_up() {
+    let (slot, probe) = with_sender(&Log::default());
+    let mut script = opened(probe.on_data(|input, cx| {
+        cx.send(input.take());
+        Ok(Action::Close)
+    }));
+    script.block_output().recv(b"bye");
+    assert!(!slot.get().give_up());
+    assert_eq!(script.unblock_output().output(), b"bye");
+    assert_eq!(script.close_kind(), Some(CloseKind::Closed));
+}
+
+#[test]
+fn messages_and_wakes_reach_a_connection_that_is_paused_or_wants_more() {
+    for action in [Action::Pause, Action::Want(100)] {
+        let log = Log::default();
+        let (slot, probe) = with_sender(&log);
+        let mut script = opened(probe.on_data(move |_, _| Ok(action)).on_wake(|cx| {
+            cx.send("woken ");
+            cx.set_timer(SECOND);
+            Ok(Action::Continue)
+        }));
+        script.recv(b"abc");
+        slot.get().send("pushed ").unwrap();
+        assert_eq!(script.settle().output(), b"pushed ", "{action:?}");
+        slot.get().wake();
+        assert_eq!(script.settle().output(), b"woken ", "{action:?}");
+        script.recv(b"def").advance(SECOND);
+        assert_eq!(log.take(), ["open", "data abc", "wake", "timer"], "{action:?}");
+        assert_eq!(script.held().input, if action == Action::Pause { 3 } else { 6 });
+    }
+}
+
+#[test]
+fn pushed_output_calls_on_writable_when_it_has_fallen() {
+    let log = Log::default();
+    let (slot, probe) = with_sender(&log);
+    let marks = limits(|l| (l.output_low, l.output_high) = (10, 20));
+    let mut script = probe.script().limits(marks);
+    script.block_output().open();
+    slot.get().send("0123456789abcdef").unwrap();
+    script.settle();
+    assert_eq!(script.accept_output(6).output(), b"012345");
+    assert_eq!(log.take(), ["open"], "it is at the mark, not below");
+    script.accept_output(1);
+    assert_eq!(log.take(), ["writable"]);
+}

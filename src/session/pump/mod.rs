@@ -201,6 +201,9 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn obey(&mut self, signals: Signals) {
+        if signals.give_up {
+            return self.conn.abort(CloseReason::SlowConsumer);
+        }
         if signals.resume {
             self.conn.resume(self.host.env().tick(self.now));
         }
