@@ -298,3 +298,17 @@ fn pushed_output_calls_on_writable_when_it_has_fallen() {
     script.accept_output(1);
     assert_eq!(log.take(), ["writable"]);
 }
+
+#[test]
+fn a_message_of_no_bytes_is_accepted_and_takes_no_room() {
+    let (slot, probe) = with_sender(&Log::default());
+    let mut script = opened(probe);
+    script.block_output();
+    slot.get().send("x").unwrap();
+    script.settle();
+    (0..100_000).for_each(|_| slot.get().send("").unwrap());
+    assert_eq!((slot.get().pending(), script.wakes()), (1, 1));
+    slot.get().close();
+    script.settle().unblock_output();
+    assert!(slot.get().send("").unwrap_err().is_closed());
+}
