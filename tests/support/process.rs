@@ -64,7 +64,7 @@ impl ServerProcess {
         Self::example("echo", backend, listen, more)
     }
 
-    /// Starts the example of this name, and waits until it has printed each address.
+    /// As [`echo`](Self::echo), for any example that serves.
     pub(crate) fn example(name: &str, backend: &str, listen: &[&str], more: &[&str]) -> Self {
         let mut command = Command::new(example(name));
         command.args(["--backend", backend]).args(more);
