@@ -112,6 +112,21 @@ macro_rules! __conformance_questions {
             any push what_is_pending_falls_to_nothing;
             any push a_sender_made_late_reaches_its_connection;
             any push a_message_reaches_a_connection_with_a_far_deadline;
+            any push a_connection_that_is_paused_or_wants_more_is_pushed_to;
+            any push messages_that_wait_lead_to_on_writable;
+
+            any group a_broadcast_reaches_members_that_wait;
+            any group a_member_may_broadcast_in_every_callback;
+            any group members_join_and_leave_in_callbacks;
+            any group one_member_may_be_left_out;
+            any group all_members_see_broadcasts_in_one_order;
+            any group a_broadcast_never_splits_the_output_of_a_callback;
+            any group a_full_member_is_skipped_and_the_others_are_not;
+            any group a_full_member_is_closed_as_a_slow_consumer;
+            any group a_sender_may_give_its_connection_up;
+            any group members_that_are_gone_are_forgotten;
+            any group the_last_callback_may_broadcast;
+            any group broadcasts_race_with_those_who_come_and_go;
 
             any limits the_limit_of_connections_is_exact;
             any limits a_place_that_is_free_is_taken_at_once;

@@ -25,6 +25,7 @@ mod ends;
 mod families;
 mod flow;
 mod framed;
+mod group;
 mod limits;
 mod list;
 mod panics;

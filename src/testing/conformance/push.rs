@@ -454,3 +454,75 @@ pub(super) fn a_message_reaches_a_connection_with_a_far_deadline(stage: &Stage) 
     }
     Ok(())
 }
+
+pub(super) fn a_connection_that_is_paused_or_wants_more_is_pushed_to(stage: &Stage) -> Asked {
+    for (request, action) in [(b"p", Action::Pause), (b"w", Action::Want(1000))] {
+        let (give, take) = mpsc::channel::<Sender>();
+        let give = Mutex::new(give);
+        let server = stage.serve(move |_, _| {
+            let give = give.lock().unwrap().clone();
+            Role::echo()
+                .data(move |_, cx| {
+                    cx.send("stopped;");
+                    let _ = give.send(cx.sender());
+                    Ok(action)
+                })
+                .wake(|cx| {
+                    cx.send("woken;");
+                    cx.set_timer(Duration::from_millis(1));
+                    Ok(Action::Continue)
+                })
+                .timer(|cx| {
+                    cx.send("timer;");
+                    Ok(Action::Continue)
+                })
+        })?;
+        let mut client = server.connect()?;
+        client.send(request)?;
+        client.expect(b"stopped;")?;
+        let sender = take.recv_timeout(PATIENCE).or_fail("a sender")?;
+        for n in 0..30 {
+            sender.send(format!("{n};")).or_fail("an open connection is sent to")?;
+            client.expect(format!("{n};").as_bytes())?;
+            check!(sender.wake(), "the sender says that the connection has gone");
+            client.expect(b"woken;timer;")?;
+        }
+        // What it holds keeps it busy, and a paused one does not see its peer leave.
+        sender.close();
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
+pub(super) fn messages_that_wait_lead_to_on_writable(stage: &Stage) -> Asked {
+    let mut limits = Limits::default();
+    limits.output_high = 16 * 1024;
+    limits.output_low = 8 * 1024;
+    limits.output_hard = 32 * 1024;
+    let options = SocketOptions::new().with_send_buffer(Some(8 * 1024));
+    let (give, take) = mpsc::channel::<Sender>();
+    let give = Mutex::new(give);
+    let server = stage.serve_with(
+        |b| b.limits(limits).socket_options(options),
+        move |_, _| {
+            let give = give.lock().unwrap().clone();
+            Role::echo()
+                .open(move |cx| {
+                    let _ = give.send(cx.sender());
+                    Ok(Action::Continue)
+                })
+                .writable(|cx| {
+                    cx.send("!");
+                    Ok(Action::Continue)
+                })
+        },
+    )?;
+    let mut client = server.connect_small(8 * 1024)?;
+    let sender = take.recv_timeout(PATIENCE).or_fail("a sender")?;
+    let deadline = Instant::now() + PATIENCE;
+    // Once nothing more is taken for a peer that does not read, there is output that waits.
+    while sender.send(vec![b'x'; 4096]).is_ok() {
+        check!(Instant::now() < deadline, "no end of what a connection takes");
+    }
+    client.read_until(b'!').map(drop)
+}
