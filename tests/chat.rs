@@ -39,6 +39,7 @@ on_each_backend! {
     silent_members_stay
     a_thousand_members_hear_the_same_in_the_same_order
     who_never_reads_is_dropped_and_disturbs_nobody
+    who_is_never_pushed_to_pays_nothing
 }
 
 /// How long anybody may wait for a line.
@@ -299,12 +300,12 @@ fn a_thousand_members_hear_the_same_in_the_same_order(backend: &str) {
     println!("{backend}: {MEMBERS} members heard {} lines in {took:?}", SPEAKERS * LINES);
 
     let all = &heard[SPEAKERS];
-    for speaker in 0..SPEAKERS {
+    for (speaker, own_lines) in heard.iter().enumerate().take(SPEAKERS) {
         let own = |line: &&String| line.starts_with(&format!("{speaker} "));
         let expected: Vec<String> = (0..LINES).map(|n| format!("{speaker} {n}")).collect();
         assert!(all.iter().filter(own).eq(&expected), "{speaker} was heard as {all:?}");
         let others: Vec<&String> = all.iter().filter(|line| !own(line)).collect();
-        assert!(heard[speaker].iter().eq(others), "{speaker} heard {:?}", heard[speaker]);
+        assert!(own_lines.iter().eq(others), "{speaker} heard {own_lines:?}");
     }
     for (number, lines) in heard.iter().enumerate().skip(SPEAKERS) {
         assert_eq!(lines, all, "what {number} heard");
@@ -379,4 +380,72 @@ fn resident(server: &ServerProcess) -> usize {
     let status = status.unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+/// A connection that nobody has a sender of: its socket is its only descriptor, and an exchange makes
+/// no other calls than where senders are unheard of.
+fn who_is_never_pushed_to_pays_nothing(backend: &str) {
+    const CONNECTIONS: usize = 20;
+    if !cfg!(target_os = "linux") || !has("strace") {
+        return;
+    }
+    let descriptors = |server: &ServerProcess| {
+        std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
+    };
+    let echo = ServerProcess::echo(backend, &["127.0.0.1:0"], &[]);
+    let before = descriptors(&echo);
+    let mut clients: Vec<_> =
+        (0..CONNECTIONS).map(|_| TcpStream::connect(echo.addrs[0].as_str()).unwrap()).collect();
+    clients.iter_mut().for_each(|client| exchange(client, 3));
+    assert_eq!(descriptors(&echo), before + CONNECTIONS, "an echo server");
+
+    let trace = process::TempDir::new();
+    let log = trace.file("calls");
+    // What senders need: a bell that is rung and read, and a wait for it beside the socket.
+    let calls = "eventfd2,poll,ppoll,read,write";
+    let pid = echo.pid().to_string();
+    let mut strace = Command::new("strace")
+        .args(["-f", "-e", &format!("trace={calls}"), "-o"])
+        .arg(&log)
+        .args(["-p", &pid])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when it is attached, once for all threads.
+    let mut said = BufReader::new(strace.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    if !line.contains("attached") {
+        let _ = finish(strace, "strace");
+        return process::skip(&format!("strace cannot attach: {line}"));
+    }
+    exchange(&mut clients[0], 100);
+    process::signal(strace.id(), rustix::process::Signal::INT);
+    finish(strace, "strace");
+    let traced = std::fs::read_to_string(log).unwrap();
+    let made: Vec<&str> = traced.lines().filter(|line| calls_one_of(line, calls)).collect();
+    // Threads that wait for something else are found in such a call, and left in it.
+    assert!(made.len() < 10, "100 echoes made these calls besides: {made:#?}");
+    drop(clients);
+
+    // With senders, a thread has a bell, which shows that this test would see one.
+    let chat = chat(backend, &[]);
+    let before = descriptors(&chat);
+    let _members: Vec<_> = (0..CONNECTIONS).map(|_| Member::connect(&chat)).collect();
+    let bells = if backend == "threads" { CONNECTIONS } else { 0 };
+    assert_eq!(descriptors(&chat), before + CONNECTIONS + bells, "a chat server");
+}
+
+fn calls_one_of(line: &str, calls: &str) -> bool {
+    calls.split(',').any(|call| line.contains(&format!(" {call}(")))
+}
+
+fn exchange(client: &mut TcpStream, times: usize) {
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for _ in 0..times {
+        client.write_all(b"ping").unwrap();
+        let mut reply = [0; 4];
+        client.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"ping");
+    }
 }
