@@ -4,9 +4,10 @@ use crate::Make;
 use crate::desk::{ByteFrames, Desk};
 use crate::life::{PATIENCE, hush_planned_panics, read_to_end};
 use crate::on_each_backend;
-use crate::played::netstrings;
-use crate::table::{Row, Spoken};
+use crate::played::{length_prefixed, length_prefixed_up_to, netstrings};
+use crate::table::Row;
 use crate::work::Workers;
+use polyserve::codec::LengthPrefixed;
 use polyserve::testing::{Event, TestServer};
 use polyserve::{CloseKind, ConnectionId};
 use std::collections::HashSet;
@@ -17,26 +18,48 @@ use std::thread;
 on_each_backend! {
     netstrings_in_one_write
     netstrings_byte_by_byte
+    length_prefixed_frames_in_one_write
+    length_prefixed_frames_byte_by_byte
+    the_largest_frames_by_default
 }
 
 fn netstrings_in_one_write(make: Make) {
-    every_row(make, netstrings(), usize::MAX);
+    let mut spoken = netstrings();
+    every_row(make, &spoken.codec.clone(), &spoken.rows(), usize::MAX);
 }
 
 fn netstrings_byte_by_byte(make: Make) {
-    every_row(make, netstrings(), 1);
+    let mut spoken = netstrings();
+    every_row(make, &spoken.codec.clone(), &spoken.rows(), 1);
+}
+
+fn length_prefixed_frames_in_one_write(make: Make) {
+    let mut spoken = length_prefixed();
+    every_row(make, &spoken.codec.clone(), &spoken.rows(), usize::MAX);
+}
+
+fn length_prefixed_frames_byte_by_byte(make: Make) {
+    let mut spoken = length_prefixed();
+    every_row(make, &spoken.codec.clone(), &spoken.rows(), 1);
+}
+
+/// A mebibyte, which the limits of a server are made for.
+fn the_largest_frames_by_default(make: Make) {
+    let rows = length_prefixed_up_to(1024 * 1024).long();
+    every_row(make, &LengthPrefixed::u32(), &rows, usize::MAX);
+    every_row(make, &LengthPrefixed::u32(), &rows, 10_007);
 }
 
 /// Asks a server for all rows, one connection each, in pieces of `size` bytes.
-fn every_row<C: ByteFrames + Sync>(make: Make, mut spoken: Spoken<C>, size: usize) {
+fn every_row<C: ByteFrames + Sync>(make: Make, codec: &C, rows: &[Row], size: usize) {
     hush_planned_panics();
     let workers = Workers::start(2);
-    let (codec, work) = (spoken.codec.clone(), workers.work());
+    let (codec, work) = (codec.clone(), workers.work());
     let factory = move |_: &_| Desk::framed(codec.clone(), work.clone());
     let server = TestServer::start(make(), factory).unwrap();
     let mut ended = HashSet::new();
-    for row in spoken.rows() {
-        let output = converse(server.connect().unwrap(), &row, size);
+    for row in rows {
+        let output = converse(server.connect().unwrap(), row, size);
         let (got, expected) = (output.escape_ascii(), row.output.escape_ascii());
         assert!(output == row.output, "{}: expected `{expected}`, got `{got}`", row.name);
         let end = next_end(&server, &mut ended, row.name);
@@ -64,7 +87,11 @@ fn converse(mut stream: TcpStream, row: &Row, size: usize) -> Vec<u8> {
 }
 
 /// How the connection ended that has ended last.
-fn next_end(server: &TestServer, before: &mut HashSet<ConnectionId>, name: &str) -> CloseKind {
+pub(crate) fn next_end(
+    server: &TestServer,
+    before: &mut HashSet<ConnectionId>,
+    name: &str,
+) -> CloseKind {
     let is_new = |event: &Event| matches!(event, Event::Closed { id, .. } if !before.contains(id));
     let event = server.events().wait_for(format!("end of {name:?}"), PATIENCE, is_new);
     let Event::Closed { id, kind, .. } = event.unwrap() else {

@@ -2,10 +2,11 @@
 //! seen through the client.
 //!
 //! `desk` is the service, `table` what it is asked and what it has to answer. `played` asks it
-//! without sockets, `backends` over real ones on each backend, two of them a user's own; `load` is
-//! about what only many connections, slow peers and other threads can show.
+//! without sockets, `backends` over real ones on each backend, two of them a user's own; `called` does it
+//! through the client; `load` is about what only many connections, slow peers and other threads can show.
 
 mod backends;
+mod called;
 mod desk;
 #[path = "../support/life.rs"]
 mod life;

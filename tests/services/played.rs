@@ -5,12 +5,24 @@ use crate::life::hush_planned_panics;
 use crate::netstrings::Netstrings;
 use crate::table::{Row, Spoken};
 use crate::work::Kept;
+use polyserve::codec::LengthPrefixed;
 use polyserve::testing::{Script, for_every_split};
 
 pub(crate) fn netstrings() -> Spoken<Netstrings> {
     let max_len = 1000;
     let too_long = b"1001:".to_vec();
     Spoken { codec: Netstrings { max_len }, max_len, broken: b"x", too_long }
+}
+
+pub(crate) fn length_prefixed() -> Spoken<LengthPrefixed> {
+    length_prefixed_up_to(1000)
+}
+
+/// The frames of each length up to this one.
+pub(crate) fn length_prefixed_up_to(max_len: usize) -> Spoken<LengthPrefixed> {
+    let codec = LengthPrefixed::u32().max_len(max_len);
+    let too_long = (max_len as u32 + 1).to_be_bytes().to_vec();
+    Spoken { codec, max_len, broken: b"\xff\xff\xff\xff", too_long }
 }
 
 /// How a connection is played.
@@ -30,6 +42,11 @@ fn ways() -> impl Iterator<Item = Way> {
 #[test]
 fn netstrings_in_every_split() {
     every_split(netstrings());
+}
+
+#[test]
+fn length_prefixed_frames_in_every_split() {
+    every_split(length_prefixed());
 }
 
 fn every_split<C: ByteFrames>(mut spoken: Spoken<C>) {

@@ -9,8 +9,30 @@ use polyserve::CloseKind;
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) input: Vec<u8>,
+    /// The same, as a client with a codec sends it.
+    pub(crate) sent: Vec<Sent>,
     pub(crate) output: Vec<u8>,
+    /// The frames of the output.
+    pub(crate) replies: Vec<Vec<u8>>,
     pub(crate) end: CloseKind,
+}
+
+/// A part of what a client sends.
+#[derive(Debug, Clone)]
+pub(crate) enum Sent {
+    Request(Vec<u8>),
+    /// What no codec would write.
+    Raw(Vec<u8>),
+}
+
+impl Row {
+    /// The requests, if each of them has one reply and nothing else is sent.
+    pub(crate) fn calls(&self) -> Option<Vec<&[u8]>> {
+        let request = |sent: &Sent| matches!(sent, Sent::Request(_));
+        let is_even = self.sent.iter().all(request) && self.sent.len() == self.replies.len();
+        (is_even && self.end == CloseKind::PeerClosed)
+            .then(|| self.sent.iter().map(|(Sent::Request(r) | Sent::Raw(r))| &r[..]).collect())
+    }
 }
 
 /// A codec, and how it is misused.
@@ -59,8 +81,14 @@ impl<C: ByteFrames> Spoken<C> {
         end: CloseKind,
     ) -> Row {
         let input = parts.iter().flat_map(|part| self.bytes(part)).collect();
+        let sent = |part: &Part<'_>| match part {
+            Part::Ask(request) => Sent::Request(request.to_vec()),
+            raw => Sent::Raw(self.bytes(raw)),
+        };
+        let sent = parts.iter().map(sent).collect();
         let output = replies.iter().flat_map(|reply| self.encode(reply)).collect();
-        Row { name, input, output, end }
+        let replies = replies.iter().map(|reply| reply.to_vec()).collect();
+        Row { name, input, sent, output, replies, end }
     }
 
     /// A row of whole requests, after which the client is the first to close.
@@ -177,7 +205,7 @@ impl<C: ByteFrames> Spoken<C> {
     }
 
     /// More than a buffer holds, in one direction or in both.
-    fn long(&mut self) -> Vec<Row> {
+    pub(crate) fn long(&mut self) -> Vec<Row> {
         let (full, one_less) = (vec![b'e'; self.max_len], vec![b'e'; self.max_len - 1]);
         let largest = [&full[..], &full].map(Part::Ask);
         let parts: Vec<Vec<u8>> =
