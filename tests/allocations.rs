@@ -8,7 +8,7 @@
 mod counting;
 
 use counting::Counter;
-use polyserve::codec::Lines;
+use polyserve::codec::{LengthPrefixed, Lines};
 use polyserve::{
     Action, Backend, BoxError, Context, EventLoop, Framed, Handler, Input, Server,
     ThreadPerConnection, ThreadPool,
@@ -78,6 +78,24 @@ const LINES: Talk = Talk {
     },
 };
 
+const LENGTH_PREFIXED: Talk = Talk {
+    handler: |meeting| {
+        Box::new(Framed::new(LengthPrefixed::u32(), move |frame: &[u8], replies| {
+            receive(frame.first(), frame, &meeting);
+            replies.send(frame)
+        }))
+    },
+    message: |first, size| {
+        let mut message = vec![PLAIN; size];
+        for frame in message.chunks_mut(size / PIPELINED) {
+            let length = frame.len() as u32 - 4;
+            frame[..4].copy_from_slice(&length.to_be_bytes());
+        }
+        message[4] = first;
+        message
+    },
+};
+
 /// Anything that is to run on a thread of a backend.
 type Hook = Box<dyn Fn(usize) + Send + Sync>;
 
@@ -86,6 +104,7 @@ type Hook = Box<dyn Fn(usize) + Send + Sync>;
 fn check<B: Backend>(meeting: usize, backend: impl Fn(Hook) -> B) {
     check_talk(BYTES, meeting, &backend);
     check_talk(LINES, meeting, &backend);
+    check_talk(LENGTH_PREFIXED, meeting, &backend);
 }
 
 fn check_talk<B: Backend>(talk: Talk, meeting: usize, backend: impl Fn(Hook) -> B) {
@@ -98,7 +117,7 @@ fn check_talk<B: Backend>(talk: Talk, meeting: usize, backend: impl Fn(Hook) -> 
     let mut clients: Vec<TcpStream> = (0..meeting.max(2)).map(|_| connect(addr)).collect();
 
     // Everything that grows, has grown.
-    for size in [MAX, 64] {
+    for size in [MAX, MIN] {
         for first in [PLAIN, MEET, PLAIN] {
             if first == PLAIN || meeting > 0 {
                 exchange_all(talk, &mut clients, first, size);
@@ -112,15 +131,16 @@ fn check_talk<B: Backend>(talk: Talk, meeting: usize, backend: impl Fn(Hook) -> 
     };
     assert!(counter.get() > 0, "the server's threads are not counted");
     let rounds = 500;
-    assert_eq!(allocated(&mut clients, PLAIN, 64, rounds), 0, "64 bytes");
+    assert_eq!(allocated(&mut clients, PLAIN, MIN, rounds), 0, "{MIN} bytes");
     assert_eq!(allocated(&mut clients, PLAIN, MAX, rounds), 0, "{MAX} bytes");
     // The count would have noticed: here are an allocation and its end for each.
     let expected = 2 * rounds * clients.len();
-    assert_eq!(allocated(&mut clients, KEEP, 64, rounds), expected);
+    assert_eq!(allocated(&mut clients, KEEP, MIN, rounds), expected);
 }
 
-/// What one read of the server takes for sure.
+/// What one read of the server takes for sure, and a message that is small.
 const MAX: usize = 4096;
+const MIN: usize = 128;
 
 /// One message on each connection, all under way at the same time.
 fn exchange_all(talk: Talk, clients: &mut [TcpStream], first: u8, size: usize) {
