@@ -102,6 +102,7 @@
 //!
 //! # More to read
 //!
+//! - [The guide](_documentation::guide): how to write a server and its client, step by step
 //! - [The ideas behind client and server](_documentation::client_server), one by one, each with a
 //!   command that shows it
 //! - [How the crate is built](_documentation::architecture)
@@ -157,6 +158,8 @@ pub use shutdown::DrainReport;
 /// Longer texts about the crate. They are `docs/*.md` of the repository.
 #[cfg(doc)]
 pub mod _documentation {
+    #[doc = include_str!("../docs/guide.md")]
+    pub mod guide {}
     #[doc = include_str!("../docs/client-server.md")]
     pub mod client_server {}
     #[doc = include_str!("../docs/architecture.md")]
