@@ -175,7 +175,7 @@ const BATCH_RESULTS: &str = "78498\n3\n1\n2\n3\nerror: the result is too large\n
 #[test]
 fn the_programs_talk_to_each_other() {
     for backend in ["threads", "pool:2", "event-loop", "event-loop:1"] {
-        let server = ServerProcess::of("rpc", backend, &["127.0.0.1:0"], &[]);
+        let server = ServerProcess::example("rpc", backend, &["127.0.0.1:0"], &[]);
         let addr = &server.addrs[0];
         let call = |args: &[&str]| {
             let args = [&["call", "--connect", addr], args].concat();
@@ -193,7 +193,7 @@ fn the_programs_talk_to_each_other() {
 
 #[test]
 fn mistakes_are_one_line_and_a_code() {
-    let server = ServerProcess::of("rpc", "event-loop", &["127.0.0.1:0"], &[]);
+    let server = ServerProcess::example("rpc", "event-loop", &["127.0.0.1:0"], &[]);
     let addr = &server.addrs[0];
     let check = |args: &[&str], input: &[u8], code, expected: &str| {
         let output = run(example("rpc"), args, input);
@@ -213,7 +213,7 @@ fn mistakes_are_one_line_and_a_code() {
 #[test]
 fn lines_come_back_in_capital_letters() {
     for backend in ["threads", "pool:2", "event-loop", "event-loop:1"] {
-        let server = ServerProcess::of("lines", backend, &["127.0.0.1:0"], &[]);
+        let server = ServerProcess::example("lines", backend, &["127.0.0.1:0"], &[]);
         let input = "hello\r\nGrüße\n\nlast\n".as_bytes();
         let output = run_well(example("client"), &[&server.addrs[0]], input);
         assert_eq!(String::from_utf8(output).unwrap(), "HELLO\nGRÜSSE\n\nLAST\n", "{backend}");
