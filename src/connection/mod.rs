@@ -809,7 +809,9 @@ impl Connection {
             }
         }
         if let Some(timeout) = requests.idle_timeout {
-            self.extras().idle_timeout = Some(timeout);
+            if timeout.is_some() || self.extras.is_some() {
+                self.extras().idle_timeout = timeout;
+            }
         }
         if let Some(take) = requests.take {
             self.extras().take = Some(take);

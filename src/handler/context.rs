@@ -84,7 +84,8 @@ pub(crate) struct Requests {
     pub(crate) resume: bool,
     pub(crate) timer: Option<Option<Duration>>,
     pub(crate) busy: Option<bool>,
-    pub(crate) idle_timeout: Option<Limit<Duration>>,
+    /// The connection's own idle time-out from now on; `None` within is the server's.
+    pub(crate) idle_timeout: Option<Option<Limit<Duration>>>,
     pub(crate) take: Option<TakeStream>,
     /// If this callback closes the connection, it is because of the peer's end, which `on_eof` has
     /// seen and not followed at once.
@@ -145,6 +146,38 @@ impl Context<'_> {
         Sender::new(Arc::clone(outbox), self.facts.id())
     }
 
+    /// Appends to the output what senders have pushed to this connection until now. It happens by
+    /// itself after the callback; this is for protocols in which the order of pushed messages and
+    /// replies matters.
+    ///
+    /// A handler that ends a subscription first sees to it that nothing more is pushed, then calls
+    /// this, then confirms: no message comes after the confirmation, where the peer would take it
+    /// for the reply to its next request. No more is appended than the hard mark lets senders push.
+    ///
+    /// ```
+    /// use polyserve::testing::Script;
+    /// use polyserve::{Action, BoxError, Context, Handler, Input};
+    ///
+    /// struct Leaver;
+    ///
+    /// impl Handler for Leaver {
+    ///     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+    ///         input.take();
+    ///         cx.sender().send("news ")?; // as another thread might do it
+    ///         cx.append_pushed();
+    ///         cx.send("goodbye");
+    ///         Ok(Action::Continue)
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Script::new(|_peer| Leaver).recv(b"leave").output(), b"news goodbye");
+    /// ```
+    pub fn append_pushed(&mut self) {
+        if let Some(outbox) = self.outbox {
+            outbox.drain_into(self.out, usize::MAX);
+        }
+    }
+
     /// Has [`on_timer`](crate::Handler::on_timer) called once, this long after the end of the
     /// callback. There is one timer: setting it again replaces it. A duration beyond the range of
     /// the clock means never; zero means soon, but not within this callback.
@@ -182,7 +215,14 @@ impl Context<'_> {
     /// as well, which is then not waited for any more. It holds until it is set again; zero ends
     /// the connection as soon as it is idle.
     pub fn set_idle_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
-        self.requests.idle_timeout = Some(timeout.into());
+        self.requests.idle_timeout = Some(Some(timeout.into()));
+    }
+
+    /// Takes back what [`set_idle_timeout`](Self::set_idle_timeout) said: the server's own
+    /// [time-out](crate::Timeouts::idle) holds again, as for a subscriber that has left its last
+    /// subscription.
+    pub fn reset_idle_timeout(&mut self) {
+        self.requests.idle_timeout = Some(None);
     }
 
     /// The number of this connection, unique within the server.

@@ -67,6 +67,25 @@ fn own_idle_time_outs_replace_both() {
 }
 
 #[test]
+fn whoever_takes_its_own_idle_time_out_back_has_the_server_s_again() {
+    let mut script = Probe::new(&Log::default())
+        .on_data(|input, cx| {
+            match input.take() {
+                b"subscribe" => cx.set_idle_timeout(Limit::Unlimited),
+                _ => cx.reset_idle_timeout(),
+            }
+            Ok(Action::Continue)
+        })
+        .script();
+    script.recv(b"nothing to take back").advance(50 * SECOND);
+    script.recv(b"subscribe").advance(1000 * SECOND);
+    assert_eq!(script.close_kind(), None);
+    script.recv(b"unsubscribe");
+    assert!(script.holds_nothing());
+    assert_ends(&mut script, 60 * SECOND, CloseKind::IdleTimeout);
+}
+
+#[test]
 fn a_busy_connection_is_not_idle_and_starts_anew_when_it_is_done() {
     let mut script = Probe::new(&Log::default())
         .on_data(|input, cx| {

@@ -174,6 +174,35 @@ fn a_message_pushed_within_a_callback_that_panics_was_accepted() {
 }
 
 #[test]
+fn what_was_pushed_can_be_put_before_what_is_sent_next() {
+    let (slot, probe) = with_sender(&Log::default());
+    let pusher = slot.clone();
+    let mut script = opened(probe.on_data(move |input, cx| {
+        input.take();
+        cx.send("before ");
+        pusher.get().send("one ").unwrap();
+        pusher.get().send("two ").unwrap();
+        cx.append_pushed();
+        pusher.get().send("three").unwrap();
+        cx.send("after ");
+        Ok(Action::Continue)
+    }));
+    assert_eq!(script.recv(b"x").output(), b"before one two after three");
+    assert_eq!(slot.get().pending(), 0);
+}
+
+#[test]
+fn without_a_sender_there_is_nothing_pushed() {
+    let mut script = opened(Probe::new(&Log::default()).on_data(|input, cx| {
+        cx.append_pushed();
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }));
+    assert_eq!(script.recv(b"x").output(), b"x");
+    assert!(script.holds_nothing());
+}
+
+#[test]
 fn a_flood_of_pushes_leaves_others_their_turn() {
     let (slot, probe) = with_sender(&Log::default());
     let more = slot.clone();
