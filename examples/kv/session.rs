@@ -1,0 +1,296 @@
+//! One connection: its requests, its transaction, its subscriptions.
+
+use crate::channels::Channels;
+use crate::clients::Clients;
+use crate::commands::{Command, Run};
+use crate::failure::{Failure, Outcome};
+use crate::resp::{Args, ProtocolError, Reply, Resp};
+use crate::store::Store;
+use crate::transaction::Transaction;
+use crate::value::Bytes;
+use polyserve::codec::{DecodeError, EncodeError};
+use polyserve::{Action, BoxError, CloseReason, ConnectionId, Context, Limit, Replies, Service};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The most channels that one connection may subscribe to.
+const MAX_SUBSCRIPTIONS: usize = 16 * 1024;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    store: Mutex<Store>,
+    channels: Channels,
+    facts: Arc<Facts>,
+}
+
+/// What the server knows about itself.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) started: Instant,
+    pub(crate) clients: Clients,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Arc<Self> {
+        let facts = Arc::new(Facts { started: Instant::now(), clients: Clients::default() });
+        let store = Mutex::new(Store::new(Arc::clone(&facts)));
+        Arc::new(Self { store, channels: Channels::default(), facts })
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        // A command that panics ends its own connection; the keys are those of all.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    id: Option<ConnectionId>,
+    transaction: Option<Box<Transaction>>,
+    subscriptions: HashSet<Bytes>,
+    /// A transaction is being carried out.
+    in_exec: bool,
+}
+
+impl Service<Resp> for Session {
+    fn on_open(&mut self, replies: &mut Replies<'_, Resp>) -> Result<Action, BoxError> {
+        self.id = Some(replies.context().id());
+        self.clients().add(replies.context());
+        Ok(Action::Continue)
+    }
+
+    fn call(
+        &mut self,
+        args: Args<'_>,
+        replies: &mut Replies<'_, Resp>,
+    ) -> Result<Action, BoxError> {
+        if args.len() == 0 {
+            return Ok(Action::Continue);
+        }
+        // These are the words of a browser that a web page has led to this port, and what follows
+        // are the page's. Redis closes such a connection as well.
+        if [&b"post"[..], b"host:"].iter().any(|name| name.eq_ignore_ascii_case(args.at(0))) {
+            return Ok(Action::Close);
+        }
+        match self.admit(&args) {
+            Ok(command) => self.carry_out(command, &args, replies),
+            Err(failure) => {
+                replies.send(failure.into())?;
+                Ok(Action::Continue)
+            }
+        }
+    }
+
+    fn on_decode_error(&mut self, error: &DecodeError, replies: &mut Replies<'_, Resp>) {
+        let DecodeError::Other(error) = error else { return };
+        if let Some(error) = error.downcast_ref::<ProtocolError>() {
+            let reply = Failure::of(error.reply()).into();
+            // The connection ends anyway.
+            let _ = replies.send(reply);
+        }
+    }
+
+    fn on_close(&mut self, _: &CloseReason) {
+        let Some(id) = self.id else { return };
+        for channel in self.subscriptions.drain() {
+            self.shared.channels.leave(&channel, id);
+        }
+        self.clients().remove(id);
+    }
+}
+
+/// Requests.
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, id: None, transaction: None, subscriptions: HashSet::new(), in_exec: false }
+    }
+
+    /// The command, if it may be carried out now. If not, that ends a transaction.
+    fn admit(&mut self, args: &Args<'_>) -> Result<&'static Command, Failure> {
+        let refusal = match Command::of(args) {
+            Ok(command) if !self.is_subscribed() || command.is_for_subscribers() => {
+                return Ok(command);
+            }
+            Ok(command) => Failure::of(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                command.name
+            )),
+            Err(refusal) => refusal,
+        };
+        if args.at(0).eq_ignore_ascii_case(b"exec") {
+            self.transaction = None;
+            return Err(refusal.aborting());
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.abort();
+        }
+        Err(refusal)
+    }
+
+    fn carry_out(
+        &mut self,
+        command: &'static Command,
+        args: &Args<'_>,
+        replies: &mut Replies<'_, Resp>,
+    ) -> Result<Action, BoxError> {
+        match (command.run, &mut self.transaction) {
+            (Run::Quit, _) => {
+                replies.send(Reply::OK)?;
+                return Ok(Action::Close);
+            }
+            (Run::Exec, _) => self.exec(replies)?,
+            (Run::Multi, _) => send(replies, self.multi())?,
+            (Run::Discard, _) => send(replies, self.discard())?,
+            (_, Some(transaction)) => {
+                let queued = transaction.push(command, args);
+                send(replies, queued.map(|()| Reply::Status("QUEUED")))?;
+            }
+            (Run::Store(run), None) => {
+                let mut store = self.shared.store();
+                store.begin();
+                // Encoded at once, so that nothing of the store need be copied.
+                send(replies, run(&mut store, args))?;
+            }
+            (Run::Session(run), None) => {
+                let outcome = run(self, args, replies.context());
+                send(replies, outcome)?;
+            }
+            (Run::Sub(_), None) => send(replies, crate::commands::without_subcommand())?,
+        }
+        Ok(Action::Continue)
+    }
+
+    fn multi(&mut self) -> Outcome<'static> {
+        if self.transaction.is_some() {
+            return Err(Failure::new("ERR MULTI calls can not be nested"));
+        }
+        self.transaction = Some(Box::default());
+        Ok(Reply::OK)
+    }
+
+    fn discard(&mut self) -> Outcome<'static> {
+        let transaction = self.transaction.take();
+        transaction.map(|_| Reply::OK).ok_or(Failure::new("ERR DISCARD without MULTI"))
+    }
+
+    /// Carries a transaction out. No other connection sees or changes a key meanwhile.
+    fn exec(&mut self, replies: &mut Replies<'_, Resp>) -> Result<(), EncodeError> {
+        let Some(transaction) = self.transaction.take() else {
+            return replies.send(Failure::new("ERR EXEC without MULTI").into());
+        };
+        let commands = match transaction.commands() {
+            Ok(commands) => commands,
+            Err(failure) => return replies.send(failure.into()),
+        };
+        replies.send(Reply::ArrayOf(commands.len()))?;
+        let shared = Arc::clone(&self.shared);
+        let mut store = shared.store();
+        store.begin();
+        self.in_exec = true;
+        for (command, args) in &commands {
+            match command.run {
+                Run::Store(run) => send(replies, run(&mut store, args))?,
+                Run::Session(run) => {
+                    let outcome = run(self, args, replies.context());
+                    send(replies, outcome)?;
+                }
+                _ => send(replies, crate::commands::without_subcommand())?,
+            }
+        }
+        drop(store);
+        self.in_exec = false;
+        self.join_what_was_subscribed(replies.context());
+        Ok(())
+    }
+
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.shared.facts.clients
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.shared.channels
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.id.map(|id| self.clients().name(id)).unwrap_or_default()
+    }
+
+    pub(crate) fn rename(&self, name: &str) {
+        if let Some(id) = self.id {
+            self.clients().rename(id, name);
+        }
+    }
+}
+
+/// Subscriptions.
+///
+/// Whoever has one waits for others to speak, so it is exempt from the idle time-out meanwhile.
+/// Within a transaction they are only noted, and take effect behind its reply: no message may come
+/// between the parts of that.
+impl Session {
+    pub(crate) fn is_subscribed(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    pub(crate) fn n_subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    pub(crate) fn subscriptions(&self) -> Vec<Bytes> {
+        self.subscriptions.iter().cloned().collect()
+    }
+
+    /// Whether there was room for one more.
+    pub(crate) fn subscribe(&mut self, channel: &[u8], cx: &mut Context<'_>) -> bool {
+        if self.subscriptions.contains(channel) {
+            return true;
+        }
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return false;
+        }
+        self.subscriptions.insert(channel.into());
+        if !self.in_exec {
+            self.channels().join(channel, cx.sender());
+            self.note_subscriptions(cx);
+        }
+        true
+    }
+
+    pub(crate) fn unsubscribe(&mut self, channel: &[u8], cx: &mut Context<'_>) {
+        if !self.subscriptions.remove(channel) || self.in_exec {
+            return;
+        }
+        self.channels().leave(channel, cx.id());
+        // A message behind the confirmation would be taken for the reply to the next request.
+        cx.append_pushed();
+        self.note_subscriptions(cx);
+    }
+
+    fn join_what_was_subscribed(&mut self, cx: &mut Context<'_>) {
+        if !self.is_subscribed() {
+            return;
+        }
+        for channel in &self.subscriptions {
+            self.channels().join(channel, cx.sender());
+        }
+        self.note_subscriptions(cx);
+    }
+
+    fn note_subscriptions(&self, cx: &mut Context<'_>) {
+        let n = self.subscriptions.len();
+        self.clients().note_subscriptions(cx.id(), n);
+        match n {
+            0 => cx.reset_idle_timeout(),
+            _ => cx.set_idle_timeout(Limit::Unlimited),
+        }
+    }
+}
+
+fn send(replies: &mut Replies<'_, Resp>, outcome: Outcome<'_>) -> Result<(), EncodeError> {
+    replies.send(outcome.unwrap_or_else(Reply::from))
+}
