@@ -92,7 +92,8 @@ mod tests {
             ("h[^e]llo", &["hallo", "h^llo"], &["hello", "hllo"]),
             ("[a-c]", &["a", "b", "c"], &["d", "-", ""]),
             ("[c-a]", &["a", "b", "c"], &["d", "-"]),
-            ("[a-]", &["a", "-"], &["b"]),
+            // The range goes on to the bracket, and the class to the end of the pattern.
+            ("[a-]", &["a", "]", "^"], &["b", "-"]),
             ("[\\]x]", &["]", "x"], &["\\", "a"]),
             ("\\*", &["*"], &["a", "\\*"]),
             ("a\\", &["a\\"], &["a"]),

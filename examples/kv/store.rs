@@ -299,8 +299,10 @@ mod tests {
                 break;
             }
             // Odd ones go, from all places, and others come.
-            (0..3).for_each(|n| drop(store.remove(&key((step * 67 + n * 2) % 200 | 1))));
-            (0..2).for_each(|n| store.set(&key(1000 + step * 2 + n), Text::new(), Expiry::Never));
+            for n in 0..3 {
+                store.remove(&key((step * 67 + n * 2) % 200 | 1));
+                store.set(&key(1000 + step * 3 + n), Text::new(), Expiry::Never);
+            }
             step += 1;
         }
         assert!((0..200).step_by(2).all(|n| seen.contains(&key(n))));

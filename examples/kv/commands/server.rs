@@ -92,9 +92,7 @@ pub(super) fn command_info<'a>(
     if args.len() <= 2 {
         return Ok(all_commands());
     }
-    Ok(Reply::array(
-        args.from(2).map(|name| find(COMMANDS, name).map_or(Reply::NilArray, describe)),
-    ))
+    Ok(Reply::array(args.from(2).map(|name| find(COMMANDS, name).map_or(Reply::Nil, describe))))
 }
 
 /// What COMMAND answers: everything.
@@ -144,12 +142,8 @@ pub(super) fn command_docs<'a>(
 
 /// The name of a command, and what there is to say about it.
 fn document(command: &'static Command) -> [Reply<'static>; 2] {
-    let mut facts =
-        vec![["summary", command.summary], ["since", command.since], ["group", command.group]]
-            .concat()
-            .into_iter()
-            .map(Reply::bulk)
-            .collect::<Vec<_>>();
+    let facts = [["summary", command.summary], ["since", command.since], ["group", command.group]];
+    let mut facts: Vec<_> = facts.iter().flatten().map(|text| Reply::bulk(*text)).collect();
     if let Run::Sub(subcommands) = command.run {
         facts.push(Reply::bulk("subcommands"));
         facts.push(Reply::array(subcommands.iter().flat_map(document)));

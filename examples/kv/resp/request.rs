@@ -15,14 +15,14 @@ use std::ops::Range;
 
 /// The most bytes of a whole request: as many as a connection may hold by the default of
 /// `Limits::input`, above which the library would close it without a word.
-pub(crate) const MAX_REQUEST: usize = (1024 + 64) * 1024;
+pub(super) const MAX_REQUEST: usize = (1024 + 64) * 1024;
 /// The most bytes of one argument. Redis takes 512 MB by default (`proto-max-bulk-len`), and
 /// holds so much for every client that asks for it.
-pub(crate) const MAX_BULK: usize = 1024 * 1024;
+pub(super) const MAX_BULK: usize = 1024 * 1024;
 /// The most arguments of a request: where each is remembered costs memory, too.
-const MAX_ARGS: usize = 64 * 1024;
+pub(super) const MAX_ARGS: usize = 64 * 1024;
 /// The most bytes of a line, be it an inline command or a length (`PROTO_INLINE_MAX_SIZE`).
-const MAX_LINE: usize = 64 * 1024;
+pub(super) const MAX_LINE: usize = 64 * 1024;
 
 /// Where arguments are. Six fit without an allocation: that is every command with fixed arguments.
 type Ranges = SmallVec<[Range<u32>; 6]>;
@@ -261,6 +261,27 @@ impl Progress {
         let (bytes, ranges) = inline::unquote(line).ok_or(ProtocolError::UnbalancedQuotes)?;
         let ranges = ranges.into_iter().map(narrow).collect();
         Ok(Ok(Args { bytes: Cow::Owned(bytes), ranges }))
+    }
+}
+
+#[cfg(test)]
+impl Args<'_> {
+    /// Whether nothing was copied, and nothing allocated.
+    pub(super) fn is_borrowed(&self) -> bool {
+        matches!(self.bytes, Cow::Borrowed(_)) && !self.ranges.spilled()
+    }
+}
+
+#[cfg(test)]
+impl Progress {
+    /// The input was a part of a request: what was looked at will not be looked at again.
+    pub(super) fn assert_remembers(&self, input: &[u8]) {
+        let known = self.length.is_some() || self.at + self.searched + 1 >= input.len();
+        assert!(known, "{self:?} for {} bytes", input.len());
+    }
+
+    pub(super) fn is_small(&self) -> bool {
+        !self.ranges.spilled()
     }
 }
 
