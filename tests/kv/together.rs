@@ -17,12 +17,23 @@ on_each_backend! {
     a_drain_closes_subscribers
 }
 
+/// Says that it is over when it is dropped, so that whoever goes on until then also ends if a test
+/// fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn a_transaction_is_seen_whole_or_not_at_all(backend: &str) {
     let (_server, place) = kv(backend, &[]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
+                let _ends = Ends(&done);
                 let mut connection = place.connect();
                 let lines = ["MULTI", "INCR a", "RPUSH l x", "INCR b", "EXEC"];
                 let batch: Vec<u8> = lines.iter().flat_map(|l| request(&words(l))).collect();
@@ -32,7 +43,6 @@ fn a_transaction_is_seen_whole_or_not_at_all(backend: &str) {
                     let results = elements(&replies[4]);
                     assert_eq!(results[0], results[2], "{:?}", show(&replies[4]));
                 }
-                done.store(true, Ordering::SeqCst);
             });
         }
         let mut connection = place.connect();
@@ -76,6 +86,7 @@ fn no_message_follows_the_confirmation(backend: &str) {
                 }
             });
         }
+        let _ends = Ends(&done);
         let mut connection = place.connect();
         let mut messages = 0;
         for round in 0..300 {
@@ -95,7 +106,6 @@ fn no_message_follows_the_confirmation(backend: &str) {
             }
             assert_eq!(show(&connection.reply()), show(b"+PONG\r\n"), "in round {round}");
         }
-        done.store(true, Ordering::SeqCst);
         assert!(messages > 0, "nothing was published meanwhile");
     });
 }
