@@ -12,8 +12,9 @@
 //! command list` names them. `tests/kv.rs` compares the two. What is different on purpose:
 //!
 //! - there is one database, nothing is written to disk, and memory is not limited;
-//! - a request has at most 1 MiB and 64 KiB, an argument 1 MiB, a transaction 1 MiB; a connection
-//!   subscribes to at most 16,384 channels;
+//! - a request has at most 1 MiB and 64 KiB and 65,536 arguments, an argument 1 MiB, a transaction
+//!   1 MiB; a text grows to at most 64 MiB, and 128 MiB of replies may wait for a connection; a
+//!   connection subscribes to at most 16,384 channels;
 //! - a connection that is silent for 60 s is closed unless it has subscribed to something
 //!   (`--idle-timeout off` makes it wait for ever, as Redis does);
 //! - PUBLISH within a transaction does not reach subscriptions of that same transaction.

@@ -17,6 +17,10 @@ use std::time::Instant;
 /// The most channels that one connection may subscribe to.
 const MAX_SUBSCRIPTIONS: usize = 16 * 1024;
 
+/// The most bytes of replies that may wait for one connection. One request could ask for the same
+/// long text thousands of times, and so could the commands of one transaction.
+const MAX_REPLIES: usize = 128 * 1024 * 1024;
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -292,5 +296,69 @@ impl Session {
 }
 
 fn send(replies: &mut Replies<'_, Resp>, outcome: Outcome<'_>) -> Result<(), EncodeError> {
-    replies.send(outcome.unwrap_or_else(Reply::from))
+    let reply = outcome.unwrap_or_else(Reply::from);
+    if replies.context().pending() + reply.cost() > MAX_REPLIES {
+        return replies.send(Failure::new("ERR the reply is too long").into());
+    }
+    replies.send(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polyserve::Framed;
+    use polyserve::testing::Script;
+
+    #[test]
+    fn texts_and_replies_have_a_limit() {
+        let shared = Shared::new();
+        let mut script =
+            Script::new(move |_| Framed::service(Resp::default(), Session::new(shared)));
+        let mut ask = |request: &[u8]| script.recv(request).output();
+        let mebibyte = vec![b'x'; 1024 * 1024];
+        let append =
+            [b"*3\r\n$6\r\nAPPEND\r\n$1\r\nk\r\n$1048576\r\n", &mebibyte[..], b"\r\n"].concat();
+        for n in 1..=64 {
+            assert_eq!(ask(&append), format!(":{}\r\n", n * 1024 * 1024).into_bytes());
+        }
+        let refused: &[u8] = b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+        assert_eq!(ask(&append), refused);
+        assert!(ask(b"GET k\r\n").starts_with(b"$67108864\r\nxxx"));
+        let refused: &[u8] = b"-ERR the reply is too long\r\n";
+        assert_eq!(ask(b"MGET k k k\r\n"), refused);
+        let replies = ask(b"MULTI\r\nGET k\r\nGET k\r\nSTRLEN k\r\nEXEC\r\n");
+        let end = [refused, b":67108864\r\n"].concat();
+        assert!(replies.ends_with(&end), "{}", replies[replies.len() - 60..].escape_ascii());
+    }
+
+    #[test]
+    fn a_transaction_has_a_limit() {
+        let shared = Shared::new();
+        let mut script =
+            Script::new(move |_| Framed::service(Resp::default(), Session::new(shared)));
+        let mut ask = |request: &str| String::from_utf8(script.recv(request).output()).unwrap();
+        ask("MULTI\r\n");
+        let append = format!("APPEND k {}\r\n", "x".repeat(60_000));
+        let queued = (0..100).take_while(|_| ask(&append) == "+QUEUED\r\n").count();
+        assert_eq!(queued, 17);
+        assert_eq!(ask(&append), "-ERR too many commands in a transaction\r\n");
+        assert_eq!(
+            ask("EXEC\r\n"),
+            "-EXECABORT Transaction discarded because of previous errors.\r\n"
+        );
+        assert_eq!(ask("EXISTS k\r\n"), ":0\r\n");
+    }
+
+    #[test]
+    fn subscriptions_have_a_limit() {
+        let shared = Shared::new();
+        let mut script =
+            Script::new(move |_| Framed::service(Resp::default(), Session::new(shared)));
+        for n in 0..MAX_SUBSCRIPTIONS {
+            script.recv(format!("SUBSCRIBE c{n}\r\n"));
+            assert!(script.output().starts_with(b"*3\r\n$9\r\nsubscribe\r\n"));
+        }
+        assert_eq!(script.recv(b"SUBSCRIBE more\r\n").output(), b"-ERR too many subscriptions\r\n");
+        assert!(script.recv(b"SUBSCRIBE c0\r\n").output().ends_with(b":16384\r\n"));
+    }
 }

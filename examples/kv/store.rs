@@ -300,7 +300,7 @@ mod tests {
             }
             // Odd ones go, from all places, and others come.
             for n in 0..3 {
-                store.remove(&key((step * 67 + n * 2) % 200 | 1));
+                store.remove(&key(((step * 67 + n * 2) % 200) | 1));
                 store.set(&key(1000 + step * 3 + n), Text::new(), Expiry::Never);
             }
             step += 1;

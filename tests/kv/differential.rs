@@ -275,7 +275,7 @@ fn what_expires(backend: &str) {
             }
             connection.ask("RPUSH list a");
             connection.ask("PEXPIRE list 20");
-            connection.ask("SET stays v PX 20");
+            connection.ask("SET stays v PX 100000");
             connection.ask("PERSIST stays");
             connection.ask("SET goes v PX 30");
             until(&mut connection, "GET goes", b"$-1\r\n");

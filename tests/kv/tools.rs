@@ -141,8 +141,8 @@ fn silent_subscribers_stay_connected(backend: &str) {
     // Three time-outs, each seen by somebody who had subscribed to nothing.
     for _ in 0..3 {
         let mut idle = place.connect();
-        idle.ask("PING");
         let began = Instant::now();
+        idle.ask("PING");
         let (rest, in_order) = idle.rest();
         assert_eq!((rest.len(), in_order), (0, true));
         assert!(began.elapsed() >= Duration::from_millis(900), "idle after {:?}", began.elapsed());
@@ -151,8 +151,8 @@ fn silent_subscribers_stay_connected(backend: &str) {
     subscriber.expect(&["message", "news", "still there?"]);
     assert_eq!(former.reply(), b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$12\r\nstill there?\r\n");
     // Whoever leaves the last channel has the usual time-out again.
-    former.ask("UNSUBSCRIBE news");
     let began = Instant::now();
+    former.ask("UNSUBSCRIBE news");
     assert_eq!(former.rest(), (Vec::new(), true));
     assert!(began.elapsed() >= Duration::from_millis(900), "idle after {:?}", began.elapsed());
     assert_eq!(cli(&place, &["publish", "news", "and now?"]), "1\n");

@@ -9,8 +9,8 @@ use crate::value::{Text, Value};
 use std::io::Write;
 use std::time::Duration;
 
-/// The most bytes that APPEND makes (Redis: `proto-max-bulk-len`, 512 MB).
-const MAX_TEXT: usize = 512 * 1024 * 1024;
+/// The most bytes that APPEND makes: so that a reply can show it. Redis takes 512 MB by default.
+const MAX_TEXT: usize = 64 * 1024 * 1024;
 
 /// What SET is asked for besides.
 #[derive(Default)]

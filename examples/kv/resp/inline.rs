@@ -21,10 +21,10 @@ pub(super) fn words(line: &[u8]) -> impl Iterator<Item = Range<usize>> {
 pub(super) fn unquote(line: &[u8]) -> Option<(Vec<u8>, Vec<Range<usize>>)> {
     let mut bytes = Vec::with_capacity(line.len());
     let mut ranges = Vec::new();
-    let mut rest = line.trim_start();
+    let mut rest = skip_space(line);
     while !rest.is_empty() {
         let start = bytes.len();
-        rest = word(rest, &mut bytes)?.trim_start();
+        rest = skip_space(word(rest, &mut bytes)?);
         ranges.push(start..bytes.len());
     }
     Some((bytes, ranges))
@@ -111,13 +111,7 @@ fn ends_word(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Cutting off white space at the start.
-trait TrimStart {
-    fn trim_start(&self) -> &Self;
-}
-
-impl TrimStart for [u8] {
-    fn trim_start(&self) -> &[u8] {
-        &self[self.iter().position(|b| !is_space(*b)).unwrap_or(self.len())..]
-    }
+/// What is behind the white space at the start.
+fn skip_space(text: &[u8]) -> &[u8] {
+    &text[text.iter().position(|b| !is_space(*b)).unwrap_or(text.len())..]
 }

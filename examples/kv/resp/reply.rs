@@ -54,6 +54,17 @@ impl<'a> Reply<'a> {
         Reply::Array(elements.into_iter().collect())
     }
 
+    /// About as many bytes as it has when it is written.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Reply::Bulk(bytes) | Reply::Error(bytes) => bytes.len(),
+            Reply::Array(replies) | Reply::Several(replies) => {
+                replies.iter().map(|reply| reply.cost() + size_of_val(reply)).sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// Appends the reply as bytes.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
