@@ -328,7 +328,9 @@ impl Connection {
     /// of the wire; and the handler would have it.
     pub(crate) fn has_more_plaintext(&self) -> bool {
         let more = |e: &Extras| e.layer.as_ref().is_some_and(|layer| layer.more || layer.eof);
-        self.wants_bytes() && self.extras.as_deref().is_some_and(more)
+        // What closes or lingers wants bytes of the wire alone, to throw them away.
+        let has_handler = matches!(self.state, State::New | State::Open);
+        has_handler && self.wants_bytes() && self.extras.as_deref().is_some_and(more)
     }
 
     // What the driver tells.

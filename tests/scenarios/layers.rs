@@ -522,3 +522,26 @@ fn a_killed_connection_ends_even_if_its_layer_takes_nothing() {
     script.open().kill();
     assert_eq!((script.close_kind(), script.is_gone()), (Some(CloseKind::Killed), true));
 }
+
+#[test]
+fn a_layer_that_has_ended_or_holds_more_does_not_keep_a_closing_connection_turning() {
+    for (is_blocked, rest) in [(false, END), (true, END), (true, &frames(b"more", 4)[..])] {
+        let probe = Probe::new(&Log::default()).on_data(|input, cx| {
+            input.take();
+            cx.send("bye");
+            Ok(Action::Close)
+        });
+        // One byte at a time, so that the layer still holds some when the handler closes.
+        let layer = Flip { sip: Some(1), ..Flip::default() };
+        let mut script = probe.script().layer(layer).by_hand();
+        script.recv(HELLO).settle();
+        if is_blocked {
+            script.block_output();
+        }
+        script.recv([&frames(b"end", 3), rest].concat());
+        for _ in 0..100 {
+            script.turn();
+        }
+        assert!(script.turns() < 20, "{} turns, and it wants {:?}", script.turns(), script.wants());
+    }
+}
