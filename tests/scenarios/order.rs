@@ -267,3 +267,22 @@ fn nothing_is_called_between_taking_the_socket_and_on_close() {
     script.recv(b"x").drain().settle();
     assert_eq!(log.take(), ["open", "data x", "close taken"]);
 }
+
+#[test]
+fn the_socket_is_taken_at_once_by_a_callback_that_woke_itself() {
+    let log = Log::default();
+    let mut script = Probe::new(&log)
+        .on_data(|input, cx| {
+            input.take();
+            cx.sender().wake();
+            Ok(Action::Continue)
+        })
+        .on_wake(|cx| {
+            cx.into_stream(drop);
+            Ok(Action::Continue)
+        })
+        .script();
+    script.recv(b"x");
+    assert_eq!(log.take(), ["open", "data x", "wake", "close taken"]);
+    assert!(script.is_gone());
+}

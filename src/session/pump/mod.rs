@@ -381,10 +381,7 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// The turn is over: either the connection is, or these are its wants.
     fn finish(mut self) -> Turn {
-        if self.conn.is_taken() && !self.conn.is_done() {
-            self.give_output();
-            self.conn.fail(CloseReason::Taken);
-        }
+        self.hand_over();
         for _ in 0..MAX_ROUNDS {
             if self.conn.is_done() {
                 return self.over();
@@ -398,6 +395,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             let signals = outbox.begin();
             self.obey(signals);
             self.settle();
+            self.hand_over();
         }
         if self.conn.is_done() {
             return self.over();
@@ -411,13 +409,17 @@ impl<'a, T: Transport> Pump<'a, T> {
         Turn::Wait(wants)
     }
 
-    /// Whoever takes the socket gets what senders pushed as well.
-    fn give_output(&mut self) {
+    /// Ends a connection whose socket was taken. Its new owner gets what senders pushed as well.
+    fn hand_over(&mut self) {
+        if !self.conn.is_taken() || self.conn.is_done() {
+            return;
+        }
         if let Some(outbox) = self.conn.outbox() {
             outbox.close();
             outbox.drain_into(self.out, usize::MAX);
         }
         self.flush();
+        self.conn.fail(CloseReason::Taken);
     }
 
     fn over(&mut self) -> Turn {
