@@ -289,3 +289,19 @@ fn a_paused_connection_is_told_and_can_wait_for_its_resume() {
     assert_eq!(script.settle().output(), b"x");
     assert_eq!(script.close_kind(), Some(CloseKind::Shutdown));
 }
+
+#[test]
+fn a_connection_is_told_once_nothing_holds_it_up_any_more() {
+    let log = Log::default();
+    let mut script = Probe::new(&log)
+        .on_data(|_input, cx| {
+            cx.sender().wake();
+            Ok(Action::Yield) // which puts `on_shutdown` off until the rest was shown again
+        })
+        .on_wake(|_cx| Ok(Action::Pause)) // so that it is not shown
+        .script()
+        .by_hand();
+    script.turn();
+    script.recv(b"x").drain().settle();
+    assert_eq!(log.take(), ["open", "data x", "wake", "shutdown"]);
+}

@@ -262,12 +262,17 @@ impl<'a, T: Transport> Pump<'a, T> {
             }
             self.flush_all();
         }
-        // What can not be shown yet, but will be without a further word of the peer, comes before.
-        if !self.conn.is_held_up() {
+        if self.may_tell_of_drain() {
             // What is written already does not make it busy.
             self.flush_all();
             self.around(|conn, around| conn.shutdown(around));
         }
+    }
+
+    /// Whether `on_shutdown` is due. What can not be shown yet, but will be without a further word of
+    /// the peer, comes before.
+    fn may_tell_of_drain(&self) -> bool {
+        self.conn.is_open() && !self.conn.was_told() && !self.conn.is_held_up()
     }
 
     fn read(&mut self) {
@@ -403,6 +408,8 @@ impl<'a, T: Transport> Pump<'a, T> {
         let env = self.host.env();
         let mut wants = self.conn.wants(env, self.now);
         wants.again |= self.conn.is_drained(env);
+        // What held its drain up may have been undone by the last callback of this turn.
+        wants.again |= env.phase() == Phase::Draining && self.may_tell_of_drain();
         // Still awake after so many rounds: nobody will wake us, so come again unasked.
         wants.again |= self.conn.outbox().is_some_and(|o| o.is_awake());
         self.conn.tidy();
