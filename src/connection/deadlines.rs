@@ -63,6 +63,9 @@ impl Connection {
     /// Carries out what is due.
     pub(crate) fn expire(&mut self, around: &mut Around<'_>) {
         let now = around.now;
+        if self.is_taken() {
+            return; // the clocks are those of the new owner
+        }
         if is_due(self.idle_deadline(around.env, now), now) {
             let reason = if self.awaits_first_byte() {
                 CloseReason::FirstByteTimeout

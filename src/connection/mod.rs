@@ -241,7 +241,10 @@ impl Connection {
         }
         match self.state {
             State::New => self.extras.is_some() && !self.flags.throttled,
-            State::Open => !self.flags.paused && !self.flags.throttled && !self.flags.again,
+            State::Open => {
+                let held_up = self.flags.paused || self.flags.throttled || self.flags.again;
+                !held_up && !self.is_taken()
+            }
             State::Closing | State::Lingering => self.linger_left() > 0,
             State::Done => false,
         }
@@ -519,8 +522,15 @@ impl Connection {
         }
     }
 
-    /// Ends the connection in order: the output is written first. The first reason counts.
+    /// Ends the connection in order: the output is written first. The first reason counts; that the
+    /// socket was taken is one.
     pub(crate) fn begin_close(&mut self, reason: CloseReason) {
+        if !self.is_taken() {
+            self.close_for(reason);
+        }
+    }
+
+    fn close_for(&mut self, reason: CloseReason) {
         if !matches!(self.state, State::New | State::Open) {
             return;
         }
@@ -556,7 +566,7 @@ impl Connection {
             State::Done | State::Lingering => self.state = State::Done,
             _ => {
                 let before = self.extras().reason.take();
-                self.begin_close(CloseReason::Closed);
+                self.close_for(CloseReason::Closed);
                 let worse = before.filter(is_error).unwrap_or(reason);
                 self.extras().reason = Some(worse);
                 self.state = State::Done;

@@ -1,7 +1,7 @@
 //! Which callback comes when, and what a panic elsewhere leads to.
 
 use crate::probe::{Log, Outcome, Probe, SECOND, SenderSlot, echo, leave};
-use polyserve::testing::Script;
+use polyserve::testing::{Clock, Script};
 use polyserve::{Action, CloseKind, CloseReason, Context, Handler, Input};
 use std::panic::panic_any;
 
@@ -285,4 +285,38 @@ fn the_socket_is_taken_at_once_by_a_callback_that_woke_itself() {
     script.recv(b"x");
     assert_eq!(log.take(), ["open", "data x", "wake", "close taken"]);
     assert!(script.is_gone());
+}
+
+#[test]
+fn nothing_else_ends_a_connection_whose_socket_was_taken() {
+    // The callback takes longer than the peer may stall; somebody closes it; the server drains.
+    for (lasts, closes, drains) in [(40, false, false), (0, true, false), (0, false, true)] {
+        let (log, slot, clock) = (Log::default(), SenderSlot::default(), Clock::new());
+        let (made, theirs) = (slot.clone(), clock.clone());
+        let probe = Probe::new(&log)
+            .on_open(move |cx| {
+                made.fill(cx);
+                cx.send("sent ");
+                Ok(Action::Continue)
+            })
+            .on_wake(move |cx| {
+                theirs.advance(lasts * SECOND);
+                cx.send("behind");
+                cx.into_stream(drop);
+                Ok(Action::Continue)
+            });
+        let mut script = probe.script().with_clock(&clock).by_hand();
+        script.block_output().turn();
+        slot.get().wake();
+        if closes {
+            slot.get().close();
+        }
+        if drains {
+            script.drain();
+        }
+        script.settle();
+        assert_eq!(log.take(), ["open", "wake", "close taken"]);
+        assert_eq!(script.taken().expect("the socket was taken").unsent, b"sent behind");
+        assert!(!script.fin_sent());
+    }
 }

@@ -678,6 +678,8 @@ impl Play {
     /// Whoever takes the socket gets all that was not consumed and all that was not written.
     fn check_taken(&self, seen: &Seen, sent: &[u8], pushed: &[u8]) {
         let Some(taken) = self.script.taken() else { return };
+        assert_eq!(self.script.close_kind(), Some(CloseKind::Taken));
+        assert!(!self.script.fin_sent(), "the socket was shut down before it was handed over");
         let unread = taken.unread.iter().enumerate();
         let mut unread = unread.map(|(at, byte)| *byte == received(seen.position + at));
         assert!(unread.all(|same| same), "the input that was handed over is not the stream's");
