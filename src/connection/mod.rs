@@ -567,7 +567,11 @@ impl Connection {
             _ => {
                 let before = self.extras().reason.take();
                 self.close_for(CloseReason::Closed);
-                let worse = before.filter(is_error).unwrap_or(reason);
+                let worse = match self.is_taken() {
+                    // The new owner will find out what is wrong with the socket.
+                    true => CloseReason::Taken,
+                    false => before.filter(is_error).unwrap_or(reason),
+                };
                 self.extras().reason = Some(worse);
                 self.state = State::Done;
             }

@@ -3,6 +3,7 @@
 use crate::probe::{Log, Outcome, Probe, SECOND, SenderSlot, echo, leave};
 use polyserve::testing::{Clock, Script};
 use polyserve::{Action, CloseKind, CloseReason, Context, Handler, Input};
+use std::io::ErrorKind;
 use std::panic::panic_any;
 
 #[test]
@@ -319,4 +320,24 @@ fn nothing_else_ends_a_connection_whose_socket_was_taken() {
         assert_eq!(script.taken().expect("the socket was taken").unsent, b"sent behind");
         assert!(!script.fin_sent());
     }
+}
+
+#[test]
+fn a_socket_that_fails_is_handed_over_all_the_same() {
+    let log = Log::default();
+    let mut script = Probe::new(&log)
+        .on_open(|cx| {
+            cx.send("lost");
+            Ok(Action::Continue)
+        })
+        .on_data(|_input, cx| {
+            cx.into_stream(drop);
+            Ok(Action::Continue)
+        })
+        .script()
+        .by_hand();
+    // What was received before the write failed is still shown.
+    script.output_error(ErrorKind::BrokenPipe).recv(b"x").settle();
+    assert_eq!(log.take(), ["open", "data x", "close taken"]);
+    assert_eq!(script.taken().expect("the socket was taken").unread, b"x");
 }
