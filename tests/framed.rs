@@ -3,7 +3,8 @@
 use polyserve::codec::{DecodeError, Lines};
 use polyserve::testing::{Script, assert_split_independent};
 use polyserve::{
-    Action, BoxError, CloseKind, CloseReason, Framed, Replies, Reply, ReplyError, Sender, Service,
+    Action, BoxError, CloseKind, CloseReason, Framed, Limits, Replies, Reply, ReplyError, Sender,
+    Service,
 };
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
@@ -507,4 +508,20 @@ fn a_last_word_may_be_streamed() {
     script.recv(b"one\n\xff\n");
     assert_eq!(script.output(), b"one\na frame is no UTF-8 text\nbye\n");
     assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+}
+
+#[test]
+fn output_of_just_the_high_mark_does_not_keep_the_connection_turning() {
+    for high in [6, 0] {
+        let mut limits = Limits::default();
+        (limits.output_low, limits.output_high) = (high / 2, high);
+        let factory = |_: &_| Framed::new(Lines::new(), |line, replies| replies.send(line));
+        let mut script = Script::new(factory).limits(limits).by_hand();
+        script.block_output().recv(b"a\nb\nc\nd\ne\n");
+        for _ in 0..100 {
+            script.turn();
+        }
+        assert!(script.turns() < 20, "{} turns, then {:?}", script.turns(), script.wants());
+        assert_eq!(script.unblock_output().settle().output(), b"a\nb\nc\nd\ne\n");
+    }
 }

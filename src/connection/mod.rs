@@ -230,8 +230,12 @@ impl Connection {
         self.flags.reset
     }
 
-    pub(crate) fn wants_again(&self) -> bool {
-        self.flags.again && !self.flags.throttled && self.state == State::Open
+    /// Whether the held input is to be shown again now: not while whoever yielded because of the
+    /// output would find it as it was.
+    pub(crate) fn wants_again(&self, env: &Env) -> bool {
+        let held = self.output_held();
+        let has_room = held == 0 || held < env.limits.output_high;
+        self.flags.again && has_room && !self.flags.throttled && self.state == State::Open
     }
 
     /// Whether bytes of the peer are wanted: by the handler, or to be thrown away.
@@ -322,7 +326,7 @@ impl Connection {
             // What the layer holds goes first.
             read: self.wants_bytes() && !more,
             write: self.has_output(),
-            again: self.wants_again() || more,
+            again: self.wants_again(env) || more,
             deadline: self.next_deadline(env, now),
         }
     }

@@ -130,11 +130,11 @@ impl Context<'_> {
         self.held + self.out.len()
     }
 
-    /// Whether the output is below the high mark. Above it, the peer is not read until it has
+    /// Whether the output is below the high mark, or empty. Above it, the peer is not read until it has
     /// fallen below the low mark; a handler that makes more output on its own should stop at
     /// `false` and go on in [`on_writable`](crate::Handler::on_writable).
     pub fn is_writable(&self) -> bool {
-        self.pending() < self.high_mark
+        self.pending() == 0 || self.pending() < self.high_mark
     }
 
     /// A handle that sends to this connection from any thread. All handles of a connection share

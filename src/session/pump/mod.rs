@@ -147,7 +147,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.flush_held();
         }
         self.obey(signals);
-        if self.conn.wants_again() {
+        if self.conn.wants_again(self.host.env()) {
             self.around(|conn, around| conn.go_on(around));
         }
         match received {
