@@ -45,12 +45,27 @@ where
     D: OwnedFrames,
     D::Owned: PartialEq + Debug,
 {
-    let whole = read(make(), stream, &[stream], Patience::Eager);
+    check_decoder_by(make, stream, pieces, |read| read)
+}
+
+/// As `check_decoder`, for a decoder that gives parts of messages as they come: what is the same is
+/// what `view` makes of its frames.
+pub(super) fn check_decoder_by<D, V>(
+    make: impl Fn() -> D,
+    stream: &[u8],
+    pieces: &Pieces,
+    view: impl Fn(Read<D::Owned>) -> V,
+) -> V
+where
+    D: OwnedFrames,
+    V: PartialEq + Debug,
+{
+    let whole = view(read(make(), stream, &[stream], Patience::Eager));
     let singly = Pieces::SINGLE.cut(stream);
     let cut = pieces.clone().cut(stream);
     for pieces in [&singly, &cut] {
         for patience in [Patience::Eager, Patience::Obedient] {
-            let other = read(make(), stream, pieces, patience);
+            let other = view(read(make(), stream, pieces, patience));
             assert_eq!(other, whole, "it depends on where the stream is cut");
         }
     }

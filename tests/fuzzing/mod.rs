@@ -9,6 +9,7 @@ mod connection;
 mod delimited;
 mod fixed;
 mod framed;
+mod http;
 mod length_prefixed;
 mod lines;
 mod netstrings;
@@ -44,6 +45,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target { name: "fixed", run: fixed::target, must_reach: fixed::MUST_REACH },
     Target { name: "netstrings", run: netstrings::target, must_reach: netstrings::MUST_REACH },
+    Target { name: "http", run: http::target, must_reach: http::MUST_REACH },
     Target { name: "framed", run: framed::target, must_reach: framed::MUST_REACH },
     Target { name: "connection", run: connection::target, must_reach: connection::MUST_REACH },
 ];
