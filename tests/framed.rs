@@ -525,3 +525,32 @@ fn output_of_just_the_high_mark_does_not_keep_the_connection_turning() {
         assert_eq!(script.unblock_output().settle().output(), b"a\nb\nc\nd\ne\n");
     }
 }
+
+#[test]
+fn an_error_waits_for_the_replies_before_it() {
+    let kept: Arc<Mutex<Vec<Reply<Lines>>>> = Arc::default();
+    let theirs = Arc::clone(&kept);
+    let mut script = Script::new(move |_| {
+        Framed::new(Lines::new(), move |line, replies: Lent<'_, '_>| -> Result<(), BoxError> {
+            match line {
+                "later" => theirs.lock().unwrap().push(replies.defer()),
+                "fail" => return Err("on purpose".into()),
+                _ => replies.send(line)?,
+            }
+            Ok(())
+        })
+    });
+    script.recv(b"later\none\nfail\nunseen\n");
+    assert_eq!((script.output(), script.close_kind()), (Vec::new(), None));
+    let mut reply = kept.lock().unwrap().pop().unwrap();
+    script.block_output();
+    reply.write("0123456789").unwrap();
+    assert_eq!(reply.pending(), 11);
+    assert_eq!((script.settle().held().output, reply.pending()), (11, 11));
+    script.unblock_output();
+    assert_eq!(reply.pending(), 0);
+    reply.finish();
+    assert_eq!(script.settle().output(), b"0123456789\none\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Handler));
+    assert!(script.close_text().unwrap().contains("on purpose"));
+}

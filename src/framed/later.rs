@@ -9,7 +9,6 @@
 //! While nothing is deferred, none of this exists and replies go straight into the output.
 
 use super::replies::Replies;
-use crate::codec::DecodeError;
 use crate::handler::BoxError;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::VecDeque;
@@ -26,7 +25,7 @@ pub(super) type Stream<C> =
 /// How the connection is to end, once nothing is outstanding any more.
 pub(super) enum Ending {
     Close,
-    Error(DecodeError),
+    Error(BoxError),
 }
 
 /// What a connection has outstanding.
@@ -177,6 +176,11 @@ impl Queue {
         }
         state.held -= out.len() - before;
         Ok(!state.slots.is_empty())
+    }
+
+    /// The bytes of a reply that have not left yet.
+    pub(super) fn waiting(&self, ticket: u64) -> usize {
+        self.lock().slot(ticket).map_or(0, |slot| slot.reply.len())
     }
 
     fn close(&self) {

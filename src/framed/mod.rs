@@ -127,18 +127,16 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                     assert!(consumed > 0, "a decoder must consume at least one byte for a frame");
                     input.consume(consumed);
                     replies.keep();
-                    match service.call(frame, &mut replies)? {
-                        Action::Continue | Action::Want(_) => (),
-                        Action::Close if replies.is_outstanding() => replies.end(Ending::Close),
-                        other => return replies.go_on_and(other),
+                    match service.call(frame, &mut replies) {
+                        Ok(Action::Continue | Action::Want(_)) => (),
+                        Ok(Action::Close) if replies.is_outstanding() => replies.end(Ending::Close),
+                        Ok(other) => return replies.go_on_and(other),
+                        Err(error) => replies.fail(error)?,
                     }
                 }
                 Err(error) => {
                     service.on_decode_error(&error, &mut replies);
-                    if !replies.is_outstanding() {
-                        return Err(error.into());
-                    }
-                    replies.end(Ending::Error(error));
+                    replies.fail(error.into())?;
                 }
             }
         }
@@ -171,9 +169,13 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         let (service, mut replies) = self.lend(cx);
         match replies.decode_eof(rest) {
             Ok(None) => (),
-            Ok(Some(frame)) => match service.call(frame, &mut replies)? {
-                Action::Continue | Action::Want(_) | Action::Yield => (),
-                other => return self.conclude_end(cx, other),
+            Ok(Some(frame)) => match service.call(frame, &mut replies) {
+                Ok(Action::Continue | Action::Want(_) | Action::Yield) => (),
+                Ok(other) => return self.conclude_end(cx, other),
+                Err(error) => {
+                    replies.fail(error)?;
+                    return replies.go_on_and(Action::Continue);
+                }
             },
             Err(error) => return self.refuse_end(error, cx),
         }
@@ -191,10 +193,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
     fn refuse_end(&mut self, error: DecodeError, cx: &mut Context<'_>) -> Result<Action, BoxError> {
         let (service, mut replies) = self.lend(cx);
         service.on_decode_error(&error, &mut replies);
-        if !replies.is_outstanding() {
-            return Err(error.into());
-        }
-        replies.end(Ending::Error(error));
+        replies.fail(error.into())?;
         replies.go_on_and(Action::Continue)
     }
 }

@@ -110,7 +110,10 @@ impl<'o, C: Codec> Replies<'o, C> {
     /// assert_eq!(output.len(), 13_000_000);
     /// ```
     ///
-    /// An error of `part` closes the connection, as one of [`call`](crate::Service::call) does.
+    /// An error of `part` closes the connection after what was sent is written. While a stream waits
+    /// to be woken, the connection is paused: the peer's end is not seen before something is sent.
+    /// What has nothing to say for long, such as a subscription, is better served by a
+    /// [`Sender`](crate::Sender) or a [`Group`](crate::Group).
     pub fn stream<P>(&mut self, part: P)
     where
         P: FnMut(&mut Replies<'_, C>) -> Result<ControlFlow<()>, BoxError> + Send + 'static,
@@ -202,6 +205,15 @@ impl<C: Codec> Replies<'_, C> {
         self.later.get_or_insert_default().ending.get_or_insert(ending);
     }
 
+    /// Ends the connection by an error: now, or once nothing is outstanding any more.
+    pub(super) fn fail(&mut self, error: BoxError) -> Result<(), BoxError> {
+        if !self.is_outstanding() {
+            return Err(error);
+        }
+        self.end(Ending::Error(error));
+        Ok(())
+    }
+
     /// Sends what can be sent now of what is outstanding. `Some` if the connection is to end.
     pub(super) fn go_on(&mut self) -> Result<Option<Action>, BoxError> {
         let Some(later) = self.later.as_mut() else { return Ok(None) };
@@ -214,7 +226,7 @@ impl<C: Codec> Replies<'_, C> {
         if !outstanding {
             match later.ending.take() {
                 Some(Ending::Close) => return Ok(Some(Action::Close)),
-                Some(Ending::Error(error)) => return Err(error.into()),
+                Some(Ending::Error(error)) => return Err(error),
                 None => (),
             }
         }

@@ -69,6 +69,13 @@ impl<C> Reply<C> {
         self.queue.is_closed()
     }
 
+    /// How many bytes wait: of this reply, and of the connection's output before it. Whoever makes
+    /// a large reply in parts can wait until the peer has taken some; or
+    /// [stream](crate::Replies::stream) it, which does that by itself.
+    pub fn pending(&self) -> usize {
+        self.queue.waiting(self.ticket) + self.sender.pending()
+    }
+
     /// Ends the reply. Without a message before, it is an empty one: nothing is sent for this
     /// request.
     pub fn finish(mut self) {
@@ -95,6 +102,7 @@ impl<C: Encoder> Reply<C> {
     }
 
     /// Sends one message of several. Once all replies before this one are made, it leaves at once.
+    /// Nothing bounds how much of a reply may [wait](Self::pending) but you.
     ///
     /// # Errors
     /// The message can not be written, in which case another may be; or the connection is over.

@@ -50,8 +50,8 @@ pub trait Service<C: Codec>: Send + 'static {
     /// connections had their turn. `Want` is `Continue`: what is wanted is the codec's business.
     ///
     /// # Errors
-    /// An error closes the connection after what was sent is written, with
-    /// [`CloseReason::Handler`]; replies that are outstanding are not waited for.
+    /// An error ends the connection as `Close` does, with [`CloseReason::Handler`]. One of the
+    /// other methods does so at once: replies that are outstanding are not waited for.
     fn call(
         &mut self,
         frame: C::Frame<'_>,
@@ -61,7 +61,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// As [`Handler::on_open`](crate::Handler::on_open). Default: `Continue`.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_open(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(Action::Continue)
     }
@@ -71,7 +71,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// written, but the half-closed time-out counts meanwhile.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_eof(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(Action::Close)
     }
@@ -83,7 +83,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// As [`Handler::on_writable`](crate::Handler::on_writable). Default: `Continue`.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_writable(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(Action::Continue)
     }
@@ -93,7 +93,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// [`Sender::wake`](crate::Sender::wake). Default: `Continue`.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_wake(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(Action::Continue)
     }
@@ -101,7 +101,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// As [`Handler::on_timer`](crate::Handler::on_timer). Default: `Continue`.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_timer(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(Action::Continue)
     }
@@ -110,7 +110,7 @@ pub trait Service<C: Codec>: Send + 'static {
     /// connection is idle, else `Continue`: it is closed when it is idle.
     ///
     /// # Errors
-    /// As [`call`](Self::call).
+    /// An error closes the connection after what was sent is written.
     fn on_shutdown(&mut self, replies: &mut Replies<'_, C>) -> Result<Action, BoxError> {
         Ok(if replies.context().is_busy() { Action::Continue } else { Action::Close })
     }
