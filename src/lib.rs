@@ -143,7 +143,7 @@ pub use connection::{Limits, Ready, Timeouts, Turn, Wants};
 pub use framed::{FnService, Framed, IntoAction, Replies, Reply, ReplyError, Service};
 pub use handler::{
     Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,
-    Credentials, Delivery, Group, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
+    Credentials, Delivered, Group, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
     WhenFull,
 };
 pub use layer::{Layer, Progress};

@@ -98,7 +98,7 @@ pub enum WhenFull {
 /// What became of a broadcast: how many members there were of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub struct Delivery {
+pub struct Delivered {
     /// It was accepted for these. As for [`Sender::send`], that does not mean that they have it.
     pub sent: usize,
     /// These had no room for it: they were skipped, or are being closed.
@@ -170,13 +170,13 @@ impl Group {
     ///
     /// It is copied once, if it was not made of an `Arc` or of something `'static`, and then shared.
     /// A member of which this is a callback gets it as well, behind what that callback sends itself.
-    pub fn broadcast(&self, message: impl Into<Message>) -> Delivery {
+    pub fn broadcast(&self, message: impl Into<Message>) -> Delivered {
         self.send(message.into(), None)
     }
 
     /// As [`broadcast`](Self::broadcast), but leaves one connection out, which need not be a member:
     /// usually the one that has something to say.
-    pub fn broadcast_except(&self, one: &Sender, message: impl Into<Message>) -> Delivery {
+    pub fn broadcast_except(&self, one: &Sender, message: impl Into<Message>) -> Delivered {
         self.send(message.into(), Some(key(one)))
     }
 
@@ -195,7 +195,7 @@ impl Group {
         self.lock().all.values().all(Sender::is_closed)
     }
 
-    fn send(&self, message: Message, except: Option<usize>) -> Delivery {
+    fn send(&self, message: Message, except: Option<usize>) -> Delivered {
         let mut round = Round::new(message.into_shared(), self.when_full);
         let mut members = self.lock();
         members.all.retain(|key, member| except == Some(*key) || round.offer(member));
@@ -218,14 +218,14 @@ impl Group {
 struct Round {
     message: Message,
     when_full: WhenFull,
-    delivery: Delivery,
+    delivery: Delivered,
     bells: Vec<Bell>,
     gone: Vec<Sender>,
 }
 
 impl Round {
     fn new(message: Message, when_full: WhenFull) -> Self {
-        let delivery = Delivery::default();
+        let delivery = Delivered::default();
         Self { message, when_full, delivery, bells: Vec::new(), gone: Vec::new() }
     }
 
@@ -350,8 +350,8 @@ mod tests {
         }
     }
 
-    fn delivery(sent: usize, full: usize, closed: usize) -> Delivery {
-        Delivery { sent, full, closed }
+    fn delivery(sent: usize, full: usize, closed: usize) -> Delivered {
+        Delivered { sent, full, closed }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use context::Context;
 pub(crate) use context::{Facts, Requests, TakeStream};
 pub(crate) use control::ControlTarget;
 pub use control::{ConnectionInfo, Control};
-pub use group::{Delivery, Group, WhenFull};
+pub use group::{Delivered, Group, WhenFull};
 pub use outbox::Wake;
 pub(crate) use outbox::{Outbox, Signals};
 pub use peer::{ConnectionId, Credentials, Peer};

@@ -2,7 +2,7 @@
 
 use crate::probe::{Log, Outcome, Probe, SenderSlot, echo, limits};
 use polyserve::testing::Script;
-use polyserve::{Action, CloseKind, Context, Delivery, Group, WhenFull};
+use polyserve::{Action, CloseKind, Context, Delivered, Group, WhenFull};
 
 /// A member that joins as it opens.
 struct Member {
@@ -35,7 +35,7 @@ impl Member {
     }
 }
 
-fn counts(delivery: Delivery) -> (usize, usize, usize) {
+fn counts(delivery: Delivered) -> (usize, usize, usize) {
     (delivery.sent, delivery.full, delivery.closed)
 }
 

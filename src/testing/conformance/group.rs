@@ -5,7 +5,7 @@ use super::ends::{CALLBACKS, acting, provoke};
 use super::role::Role;
 use super::stage::{Asked, Failure, OrFail, PATIENCE, Running, Stage, check};
 use crate::connection::Limits;
-use crate::handler::{Action, CloseKind, Context, Delivery, Group, Sender, WhenFull};
+use crate::handler::{Action, CloseKind, Context, Delivered, Group, Sender, WhenFull};
 use crate::net::SocketOptions;
 use crate::server::Builder;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,7 +71,7 @@ fn greet(cx: &mut Context<'_>, group: &Group) {
     cx.send("hi;");
 }
 
-fn delivered(delivery: Delivery, sent: usize, full: usize, closed: usize) -> Asked {
+fn delivered(delivery: Delivered, sent: usize, full: usize, closed: usize) -> Asked {
     let as_expected = (delivery.sent, delivery.full, delivery.closed) == (sent, full, closed);
     check!(as_expected, "expected {sent} sent, {full} full, {closed} closed: {delivery:?}");
     Ok(())
