@@ -3,9 +3,31 @@
 
 #![cfg(unix)]
 
-#[path = "../../examples/kv/resp/inline.rs"]
-#[allow(dead_code)] // only the reading of quoted words is used here
-mod inline;
+// The parts of the example, for the tests that stand in them. An example that is a test as well would
+// not be built as a program.
+#[path = "../../examples/kv/channels.rs"]
+mod channels;
+#[path = "../../examples/kv/clients.rs"]
+mod clients;
+#[path = "../../examples/kv/commands/mod.rs"]
+mod commands;
+#[path = "../../examples/kv/failure.rs"]
+mod failure;
+#[path = "../../examples/kv/glob.rs"]
+mod glob;
+#[path = "../../examples/kv/number.rs"]
+mod number;
+#[path = "../../examples/kv/resp/mod.rs"]
+mod resp;
+#[path = "../../examples/kv/session.rs"]
+mod session;
+#[path = "../../examples/kv/store.rs"]
+mod store;
+#[path = "../../examples/kv/transaction.rs"]
+mod transaction;
+#[path = "../../examples/kv/value.rs"]
+mod value;
+
 #[path = "../support/process.rs"]
 mod process;
 

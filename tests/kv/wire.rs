@@ -201,7 +201,7 @@ pub(crate) fn integer(reply: &[u8]) -> i64 {
 
 /// The words of a line in the notation of redis-cli.
 pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
-    let (bytes, ranges) = crate::inline::unquote(line.as_bytes()).expect(line);
+    let (bytes, ranges) = crate::resp::unquote(line.as_bytes()).expect(line);
     ranges.into_iter().map(|range| bytes[range].to_vec()).collect()
 }
 

@@ -18,7 +18,7 @@ pub(super) fn words(line: &[u8]) -> impl Iterator<Item = Range<usize>> {
 ///
 /// Between double quotes `\xHH`, `\n`, `\r`, `\t`, `\b` and `\a` mean one byte, and a backslash
 /// takes any other byte as it is. Between single quotes only `\'` is special.
-pub(super) fn unquote(line: &[u8]) -> Option<(Vec<u8>, Vec<Range<usize>>)> {
+pub(crate) fn unquote(line: &[u8]) -> Option<(Vec<u8>, Vec<Range<usize>>)> {
     let mut bytes = Vec::with_capacity(line.len());
     let mut ranges = Vec::new();
     let mut rest = skip_space(line);

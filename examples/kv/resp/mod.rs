@@ -8,6 +8,8 @@ mod inline;
 mod reply;
 mod request;
 
+#[cfg(test)]
+pub(crate) use inline::unquote;
 pub(crate) use reply::Reply;
 pub(crate) use request::{Args, ProtocolError};
 
