@@ -1,56 +1,50 @@
 //! Who listens to which channel.
 
 use crate::value::Bytes;
-use polyserve::{ConnectionId, Sender};
+use polyserve::{Group, Sender, WhenFull};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// All channels that somebody listens to.
+/// All channels that somebody listens to: a group for each.
+///
+/// Whoever is so slow that a message does not fit its output any more is closed, because it could
+/// not tell that it has missed one. Redis does the same (`client-output-buffer-limit pubsub`).
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    all: Mutex<HashMap<Bytes, Listeners>>,
+    all: Mutex<HashMap<Bytes, Group>>,
 }
 
-type Listeners = HashMap<ConnectionId, Sender>;
-
 impl Channels {
-    pub(crate) fn join(&self, channel: &[u8], sender: Sender) {
-        self.lock().entry(channel.into()).or_default().insert(sender.id(), sender);
+    pub(crate) fn join(&self, channel: &[u8], member: &Sender) {
+        let mut all = self.lock();
+        match all.get(channel) {
+            Some(group) => group.join(member),
+            None => {
+                let group = Group::new().when_full(WhenFull::Close);
+                all.entry(channel.into()).or_insert(group).join(member)
+            }
+        };
     }
 
     /// After this nothing of the channel is sent to the connection any more.
-    pub(crate) fn leave(&self, channel: &[u8], id: ConnectionId) {
+    pub(crate) fn leave(&self, channel: &[u8], member: &Sender) {
         let mut all = self.lock();
-        let Some(listeners) = all.get_mut(channel) else { return };
-        listeners.remove(&id);
-        if listeners.is_empty() {
+        let Some(group) = all.get(channel) else { return };
+        group.leave(member);
+        if group.is_empty() {
             all.remove(channel);
         }
     }
 
-    /// Sends these bytes to all who listen, and returns to how many. The lock is held meanwhile, so
-    /// that all of them get all messages in the same order.
-    ///
-    /// Whoever is so slow that the message does not fit its output any more is closed: it could not
-    /// tell that it has missed one. Redis does the same (`client-output-buffer-limit pubsub`).
+    /// Sends these bytes to all who listen, and returns to how many.
     pub(crate) fn publish(&self, channel: &[u8], bytes: Vec<u8>) -> usize {
-        let all = self.lock();
-        let Some(listeners) = all.get(channel) else { return 0 };
-        let message: Arc<[u8]> = bytes.into(); // one copy for all
-        let sent = |listener: &&Sender| match listener.send(Arc::clone(&message)) {
-            Ok(()) => true,
-            Err(error) => {
-                if error.is_full() {
-                    listener.close();
-                }
-                false
-            }
-        };
-        listeners.values().filter(sent).count()
+        // Other channels need not wait until all are told.
+        let group = self.lock().get(channel).cloned();
+        group.map_or(0, |group| group.broadcast(bytes).sent)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Listeners>> {
-        // No step below can leave it half changed.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Group>> {
+        // No step above can leave it half changed.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

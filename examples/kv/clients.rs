@@ -76,7 +76,7 @@ impl Clients {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ConnectionId, Client>> {
-        // No step below can leave it half changed.
+        // No step above can leave it half changed.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,9 @@ use crate::store::Store;
 use crate::transaction::Transaction;
 use crate::value::Bytes;
 use polyserve::codec::{DecodeError, EncodeError};
-use polyserve::{Action, BoxError, CloseReason, ConnectionId, Context, Limit, Replies, Service};
+use polyserve::{
+    Action, BoxError, CloseReason, ConnectionId, Context, Limit, Replies, Sender, Service,
+};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -56,6 +58,8 @@ pub(crate) struct Session {
     id: Option<ConnectionId>,
     transaction: Option<Box<Transaction>>,
     subscriptions: HashSet<Bytes>,
+    /// By which channels reach this connection, once it has subscribed to one.
+    sender: Option<Sender>,
     /// A transaction is being carried out.
     in_exec: bool,
 }
@@ -99,18 +103,28 @@ impl Service<Resp> for Session {
     }
 
     fn on_close(&mut self, _: &CloseReason) {
-        let Some(id) = self.id else { return };
-        for channel in self.subscriptions.drain() {
-            self.shared.channels.leave(&channel, id);
+        if let Some(sender) = &self.sender {
+            for channel in &self.subscriptions {
+                self.channels().leave(channel, sender);
+            }
         }
-        self.clients().remove(id);
+        if let Some(id) = self.id {
+            self.clients().remove(id);
+        }
     }
 }
 
 /// Requests.
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, id: None, transaction: None, subscriptions: HashSet::new(), in_exec: false }
+        Self {
+            shared,
+            id: None,
+            transaction: None,
+            subscriptions: HashSet::new(),
+            sender: None,
+            in_exec: false,
+        }
     }
 
     /// The command, if it may be carried out now. If not, that ends a transaction.
@@ -259,7 +273,8 @@ impl Session {
         }
         self.subscriptions.insert(channel.into());
         if !self.in_exec {
-            self.channels().join(channel, cx.sender());
+            let sender = self.sender.get_or_insert_with(|| cx.sender());
+            self.shared.channels.join(channel, sender);
             self.note_subscriptions(cx);
         }
         true
@@ -269,7 +284,9 @@ impl Session {
         if !self.subscriptions.remove(channel) || self.in_exec {
             return;
         }
-        self.channels().leave(channel, cx.id());
+        if let Some(sender) = &self.sender {
+            self.channels().leave(channel, sender);
+        }
         // A message behind the confirmation would be taken for the reply to the next request.
         cx.append_pushed();
         self.note_subscriptions(cx);
@@ -279,8 +296,9 @@ impl Session {
         if !self.is_subscribed() {
             return;
         }
+        let sender = self.sender.get_or_insert_with(|| cx.sender());
         for channel in &self.subscriptions {
-            self.channels().join(channel, cx.sender());
+            self.shared.channels.join(channel, sender);
         }
         self.note_subscriptions(cx);
     }
