@@ -14,7 +14,7 @@ pub(crate) use reply::Reply;
 pub(crate) use request::{Args, ProtocolError};
 
 /// The codec of one connection: a decoder of requests and an encoder of replies.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Resp {
     /// How far the request that is arriving has been read.
     progress: request::Progress,

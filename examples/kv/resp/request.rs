@@ -119,7 +119,7 @@ impl From<ProtocolError> for DecodeError {
 }
 
 /// How far a request has been read: whatever was looked at is not looked at again.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Progress {
     /// The arguments that are still to come, once their number is known.
     left: Option<usize>,
@@ -130,6 +130,8 @@ pub(super) struct Progress {
     /// Bytes behind `at` that hold no end of a line.
     searched: usize,
     ranges: Ranges,
+    /// What was wrong stays wrong.
+    refused: Option<ProtocolError>,
 }
 
 /// More bytes are needed: so many in all.
@@ -152,11 +154,12 @@ impl Decoder for Resp {
     type Frame<'a> = Args<'a>;
 
     fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<Args<'a>>, DecodeError> {
-        let step = match input[0] {
-            b'*' => self.progress.array(input),
-            _ => self.progress.inline(input),
+        let step = match (self.progress.refused, input[0]) {
+            (Some(error), _) => Err(error),
+            (None, b'*') => self.progress.array(input),
+            (None, _) => self.progress.inline(input),
         };
-        Ok(match step? {
+        Ok(match step.inspect_err(|error| self.progress.refused = Some(*error))? {
             Err(Need(need)) => Decoded::Incomplete { need },
             Ok(frame) => {
                 let consumed = mem::take(&mut self.progress.at);
