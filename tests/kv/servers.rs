@@ -1,6 +1,6 @@
 //! The two servers, each a process of its own.
 
-use crate::process::{PATIENCE, ServerProcess, TempDir, example, has};
+use crate::process::{PATIENCE, ServerProcess, TempDir, has};
 use crate::wire::Place;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,9 +9,7 @@ use std::thread;
 
 /// Starts `kv` on this backend.
 pub(crate) fn kv(backend: &str, more: &[&str]) -> (ServerProcess, Place) {
-    let mut command = Command::new(example("kv"));
-    command.args(["--backend", backend, "--listen", "127.0.0.1:0"]).args(more);
-    let server = ServerProcess::start(&mut command, 1);
+    let server = ServerProcess::example("kv", backend, &["127.0.0.1:0"], more);
     let place = Place::Port(server.port(0));
     (server, place)
 }

@@ -74,8 +74,7 @@ impl ServerProcess {
         Self::start(&mut command, listen.len())
     }
 
-    /// Starts a server that prints its addresses, and waits until it has printed so many.
-    pub(crate) fn start(command: &mut Command, n_addrs: usize) -> Self {
+    fn start(command: &mut Command, n_addrs: usize) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
