@@ -96,6 +96,7 @@ macro_rules! __conformance_questions {
 
             any push a_message_reaches_a_connection_that_waits;
             any push messages_and_replies_share_a_connection;
+            any push what_was_pushed_can_be_put_before_a_reply;
             any push ten_thousand_messages_arrive_in_order;
             any push messages_of_many_threads_are_never_torn;
             any push a_message_never_splits_the_output_of_a_callback;

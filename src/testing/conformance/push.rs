@@ -74,6 +74,49 @@ pub(super) fn messages_and_replies_share_a_connection(stage: &Stage) -> Asked {
     Ok(())
 }
 
+pub(super) fn what_was_pushed_can_be_put_before_a_reply(stage: &Stage) -> Asked {
+    // Whoever holds it may push while it is true.
+    let open = Arc::new(Mutex::new(false));
+    let is_open = Arc::clone(&open);
+    let (give, senders) = mpsc::channel();
+    let give = Mutex::new(give);
+    let server = stage.serve(move |_, _| {
+        let (give, is_open) = (give.lock().unwrap().clone(), Arc::clone(&is_open));
+        Role::echo().data(move |input, cx| {
+            if input.take() == b"subscribe" {
+                *is_open.lock().unwrap() = true;
+                let _ = give.send(cx.sender());
+            } else {
+                *is_open.lock().unwrap() = false;
+                cx.append_pushed();
+                cx.send("|");
+            }
+            Ok(Action::Continue)
+        })
+    })?;
+    let mut client = server.connect()?;
+    for _ in 0..50 {
+        client.send(b"subscribe")?;
+        let sender = senders.recv_timeout(PATIENCE).or_fail("a sender")?;
+        let is_open = Arc::clone(&open);
+        let pusher = std::thread::spawn(move || {
+            let push = || {
+                let is_open = is_open.lock().unwrap();
+                // A client that does not read yet may be full.
+                *is_open && sender.send("p").is_ok()
+            };
+            std::iter::repeat_with(push).take_while(|pushed| *pushed).count()
+        });
+        client.expect(b"p")?;
+        client.send(b"leave")?;
+        let got = client.read_until(b'|')?;
+        let n = pusher.join().map_err(|_| Failure::new("a panic"))?;
+        let before = got.iter().filter(|byte| **byte == b'p').count();
+        check!(before + 1 == n, "{} of {n} messages came before the reply", before + 1);
+    }
+    Ok(())
+}
+
 pub(super) fn ten_thousand_messages_arrive_in_order(stage: &Stage) -> Asked {
     let pushing = Pushing::start(stage)?;
     let (mut client, sender) = pushing.connect()?;

@@ -294,8 +294,10 @@ pub(super) fn a_connection_may_exempt_itself_from_the_idle_clock(stage: &Stage) 
         |b| only(b, |t| t.idle = (40 * MS).into()),
         |_, _| {
             Role::echo().data(|input, cx| {
-                if input.first() == Some(&b'+') {
-                    cx.set_idle_timeout(Limit::Unlimited);
+                match input.first() {
+                    Some(b'+') => cx.set_idle_timeout(Limit::Unlimited),
+                    Some(b'-') => cx.reset_idle_timeout(),
+                    _ => (),
                 }
                 cx.send(input.take());
                 Ok(Action::Continue)
@@ -306,8 +308,10 @@ pub(super) fn a_connection_may_exempt_itself_from_the_idle_clock(stage: &Stage) 
     client.send(b"+")?;
     client.expect(b"+")?;
     two_idle_times(&server)?;
-    client.send(b"y")?;
-    client.expect(b"y")
+    let began = Instant::now();
+    client.send(b"-")?;
+    client.expect(b"-")?;
+    ends_after(&mut client, began, 40 * MS)
 }
 
 pub(super) fn a_connection_may_shorten_its_idle_clock(stage: &Stage) -> Asked {
