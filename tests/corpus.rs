@@ -3,6 +3,9 @@
 //! to run one.
 
 mod fuzzing;
+// The codec of the example kv reads numbers by it.
+#[path = "../examples/kv/number.rs"]
+mod number;
 
 use fuzzing::{Outcomes, TARGETS, Target};
 use std::any::Any;

@@ -2,6 +2,9 @@
 
 #[path = "../../tests/fuzzing/mod.rs"]
 mod fuzzing;
+// The codec of the example kv reads numbers by it.
+#[path = "../../examples/kv/number.rs"]
+mod number;
 
 /// Runs a target on the fuzzer's bytes. Panics if a law is broken.
 pub fn run(name: &str, data: &[u8]) {

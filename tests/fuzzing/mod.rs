@@ -13,6 +13,7 @@ mod http;
 mod length_prefixed;
 mod lines;
 mod netstrings;
+mod resp;
 
 mod choices;
 #[path = "../support/model.rs"]
@@ -45,6 +46,7 @@ pub(crate) const TARGETS: &[Target] = &[
     },
     Target { name: "fixed", run: fixed::target, must_reach: fixed::MUST_REACH },
     Target { name: "netstrings", run: netstrings::target, must_reach: netstrings::MUST_REACH },
+    Target { name: "resp", run: resp::target, must_reach: resp::MUST_REACH },
     Target { name: "http", run: http::target, must_reach: http::MUST_REACH },
     Target { name: "framed", run: framed::target, must_reach: framed::MUST_REACH },
     Target { name: "connection", run: connection::target, must_reach: connection::MUST_REACH },
