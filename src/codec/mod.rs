@@ -68,6 +68,14 @@
 //! assert_eq!(Netstrings.decode(b"5:he")?, Decoded::Incomplete { need: 8 });
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! That is all that [`Framed`](crate::Framed) needs. The rest of the crate needs three lines more:
+//!
+//! - `#[derive(Clone)]`, for [`Replies::defer`](crate::Replies::defer), for
+//!   [`ClientBuilder::connect`](crate::client::ClientBuilder::connect), of which each connection has a
+//!   codec of its own, and for `testing::CodecLaws`;
+//! - [`OwnedFrames`], for the calls of a [`Client`](crate::Client) or a [`Pool`](crate::client::Pool)
+//!   that return a reply, and for `testing::CodecLaws`.
 
 mod delimited;
 mod error;
