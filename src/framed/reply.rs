@@ -65,6 +65,10 @@ impl<C> Reply<C> {
     }
 
     /// Whether the connection is over, so that the reply need not be made.
+    ///
+    /// A peer that has closed its end, and may be gone, does not make it so: its connection is over
+    /// when replies are made and written, or cannot be. See
+    /// [`Service::on_eof`](super::Service::on_eof).
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }
@@ -91,6 +95,9 @@ impl<C> Reply<C> {
 
 impl<C: Encoder> Reply<C> {
     /// Sends the message, and ends the reply.
+    ///
+    /// `Ok` means that it was accepted, not that the peer has it: as for
+    /// [`Sender::send`](crate::Sender::send), the connection may still end before it is written.
     ///
     /// # Errors
     /// The message can not be written, which ends the connection as dropping the reply does; or

@@ -66,9 +66,15 @@ pub trait Service<C: Codec>: Send + 'static {
         Ok(Action::Continue)
     }
 
-    /// The peer has finished sending, between two frames, and all its requests were served. It can
-    /// still be answered. Default: `Close`, which is carried out once all replies are made and
-    /// written, but the half-closed time-out counts meanwhile.
+    /// The peer has finished sending, between two frames, and [`call`](Self::call) was called for
+    /// all its requests; replies may still be outstanding. It can still be answered. Default:
+    /// `Close`, which is carried out once all replies are made and written, but the half-closed
+    /// time-out counts meanwhile.
+    ///
+    /// A peer that is gone, because it was closed or killed while it waited, looks the same until
+    /// something is written to it: until then a [`Reply`](super::Reply) for it is accepted, and
+    /// lost. A service whose replies must not be lost, such as jobs of a queue, takes them back
+    /// here, and gives up peers that only half-close.
     ///
     /// # Errors
     /// An error closes the connection after what was sent is written.
