@@ -113,7 +113,7 @@ pub trait Service<C: Codec>: Send + 'static {
     }
 
     /// As [`Handler::on_shutdown`](crate::Handler::on_shutdown). Default: `Close` if the
-    /// connection is idle, else `Continue`: it is closed when it is idle.
+    /// connection is idle, else `Continue`: it is closed when it has become idle.
     ///
     /// # Errors
     /// An error closes the connection after what was sent is written.

@@ -139,6 +139,12 @@ pub trait Handler: Send + 'static {
     /// deadline. What this callback sends counts as well: to stay longer than until it is written,
     /// be busy.
     ///
+    /// So one that is idle here and returns `Continue` stays until it was busy once more, with a
+    /// request for example, or until the deadline. Whoever only wants to say a last word, or to
+    /// tidy up, returns `Close`, or what the default would: `Close` unless
+    /// [`Context::is_busy`]. The drain waits for the peer to read a last word and to close, for at
+    /// most [`Timeouts::lingering_idle`](crate::Timeouts::lingering_idle).
+    ///
     /// # Errors
     /// An error closes the connection; `on_close` follows.
     fn on_shutdown(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
