@@ -174,6 +174,10 @@ impl Shutdown {
 }
 
 /// How a drain went.
+///
+/// [`ServerHandle::drain`](crate::ServerHandle::drain) returns it. Of a drain that was begun
+/// otherwise, by a signal or by [`Control::begin_drain`](crate::Control::begin_drain), an
+/// [`Observer`](crate::Observer) is told it, by `drained`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {

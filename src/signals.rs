@@ -16,6 +16,9 @@ use std::time::Duration;
 /// `polyserve-signals` waits for the signals. Signals that come after the guard was dropped do
 /// nothing: the system's default action is not put back (see the crate `signal-hook`).
 ///
+/// [`Server::serve`](crate::Server::serve) returns when the drain is over. Its report is told to
+/// [`Observer::drained`](crate::Observer::drained).
+///
 /// ```
 /// use polyserve::{Server, signals};
 /// # use polyserve::{Action, BoxError, Context, Handler, Input};
