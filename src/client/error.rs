@@ -239,6 +239,9 @@ impl From<ConnectError> for io::Error {
 ///
 /// After an error of reading, what had come is not lost unless the variant says so: the next call
 /// goes on after it. After a message that left only in part, nothing more can be sent.
+///
+/// Its text names the peer and what was being done. What the system or the codec said is its
+/// [`source`](std::error::Error::source), which the text does not repeat: print the whole chain.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
