@@ -105,6 +105,10 @@ pub struct PoolStats {
 /// The pool can tell that from what went through the client. It cannot tell from bytes that were
 /// sent without a codec whether an answer is still to come: [`discard`](Self::discard) a
 /// connection that was left in the middle of something.
+///
+/// What was changed on it stays changed for whoever gets it next: its time-outs, by
+/// [`set_read_timeout`](Client::set_read_timeout) and its like, and its codec. So set them back, or
+/// take a pool of other settings.
 #[must_use]
 pub struct Pooled<C = Raw> {
     shared: Arc<Shared<C>>,
