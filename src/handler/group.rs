@@ -91,7 +91,9 @@ pub enum WhenFull {
     ///
     /// What counts is only how much waits, not for how long: whoever broadcasts more than the hard
     /// mark before its members' threads can run loses members that are not slow. A message that is
-    /// longer than the hard mark closes nobody; it is skipped.
+    /// longer than the hard mark closes nobody; it is skipped. What the system's own buffers hold,
+    /// on Linux up to some megabytes, does not count: see
+    /// [`SocketOptions::send_buffer`](crate::SocketOptions::send_buffer).
     Close,
 }
 
