@@ -41,21 +41,24 @@
 //!
 //! What nearly every program uses:
 //!
-//! - [`Handler`], the one trait to implement: eight callbacks, all but `on_data` defaulted. It is
-//!   lent the received bytes as [`Input`], and a [`Context`] to send by; it answers with an
-//!   [`Action`]: go on, want more, pause, close.
+//! - [`Framed`], which reads requests by a [`codec`] and gives each to a closure or a [`Service`],
+//!   with [`Replies`] to answer by: at once, in parts, or [later](Reply).
+//! - Or, for who wants the bytes themselves, [`Handler`], the one trait below it: eight callbacks,
+//!   all but `on_data` defaulted. It is lent the received bytes as [`Input`], and a [`Context`] to
+//!   send by; it answers with an [`Action`]: go on, want more, pause, close.
 //! - [`Server::builder`], which binds addresses and sets limits; [`Builder::serve`] runs the server
 //!   on the calling thread, [`Builder::spawn`] on another and returns a [`ServerHandle`].
 //! - A backend: [`ThreadPerConnection`], [`ThreadPool`] or [`EventLoop`]; or [`Strategy`], which is
 //!   any of the three by its name.
-//! - [`Client`], which makes blocking calls with deadlines.
+//! - [`Client`], which makes blocking calls with deadlines, and [`client::Pool`], which keeps
+//!   connections for many threads and tries again where that is safe.
 //!
 //! What some programs use besides:
 //!
 //! - [`Sender`] sends to a connection from any thread, [`Group`] to many; [`Control`] steers a server from anywhere.
 //! - [`Limits`] and [`Timeouts`] bound what connections may use; [`SocketOptions`] are what their
 //!   sockets are set to. All have defaults that hold up against strangers. [`Limit::Unlimited`] is
-//!   the only way to lift one.
+//!   the only way to turn a time-out off.
 //! - [`Observer`] is told what happens, [`CloseReason`] says why a connection ended. Errors are
 //!   sorted by who must act: [`BindError`], [`ServeError`] (with [`ConfigError`]), [`SendError`],
 //!   [`client::ConnectError`], [`client::ClientError`].
@@ -83,7 +86,7 @@
 //! It does not:
 //!
 //! - use or offer async: there are no futures here;
-//! - speak a protocol: bytes are what it knows;
+//! - speak a protocol: bytes and frames are what it knows;
 //! - serve UDP, or datagrams of any kind;
 //! - log, install signal handlers or change limits of the process, unless it is asked to;
 //! - end a thread that is stuck in a handler: no library can.
