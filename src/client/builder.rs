@@ -151,6 +151,10 @@ impl<C> ClientBuilder<C> {
         Ok(Client::new(stream, peer, self.settings.timeouts, self.codec.clone()))
     }
 
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.settings.timeouts
+    }
+
     /// Makes a [`Pool`](super::Pool) of connections with these settings. Nothing is connected
     /// before it is needed.
     pub fn pool(self, to: impl Into<Endpoint>) -> PoolBuilder<C> {

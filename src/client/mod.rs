@@ -182,6 +182,11 @@ impl<C> Client<C> {
         self.reader.set_idle_timeout(timeout);
     }
 
+    fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.reader.timeouts = timeouts.read;
+        self.writer.timeout = timeouts.write;
+    }
+
     /// The address of the other end, as it was connected to.
     pub fn peer_addr(&self) -> &Addr {
         self.reader.peer_addr()

@@ -127,6 +127,10 @@ pub trait Service<C: Codec>: Send + 'static {
 
 /// What a closure of [`Framed::new`](crate::Framed::new) may return: `()`, an [`Action`], or a
 /// `Result` of either, whose error closes the connection.
+#[diagnostic::on_unimplemented(
+    message = "a service's closure can not return `{Self}`",
+    note = "return `()`, an `Action`, or a `Result` of either whose error is any error"
+)]
 pub trait IntoAction {
     /// What [`Service::call`] would return.
     ///

@@ -241,7 +241,9 @@ impl fmt::Display for CloseReason {
                 f.write_str("the stream ended within a frame, or without its end mark")
             }
             CloseReason::Shutdown => f.write_str("the server drained"),
-            CloseReason::Killed => f.write_str("the server stopped"),
+            CloseReason::Killed => {
+                f.write_str("the server stopped, or its drain reached the deadline")
+            }
             CloseReason::Backend => f.write_str("the backend dropped the session"),
             CloseReason::Taken => f.write_str("the handler took the socket"),
         }

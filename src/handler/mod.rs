@@ -70,6 +70,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no `Handler`",
+    note = "a `Service` is served by `Framed::service(codec, it)`, a closure by `Framed::new(codec, it)`"
+)]
 #[allow(unused_variables)] // the defaulted callbacks name their arguments for the docs
 pub trait Handler: Send + 'static {
     /// The connection was accepted, and its layers (if any) are ready. The socket is open.

@@ -52,6 +52,23 @@ fn nothing_is_connected_before_it_is_needed_and_then_it_is_used_again() {
 }
 
 #[test]
+fn time_outs_are_not_inherited_from_the_user_before() {
+    let pool = pool(serve_all(echo_lines)).build();
+    let mut pooled = pool.get().unwrap();
+    assert_eq!(pooled.call("a").unwrap(), "a");
+    pooled.set_first_byte_timeout(Duration::ZERO);
+    pooled.set_read_timeout(Duration::ZERO);
+    assert!(pooled.recv().unwrap_err().is_timeout());
+    drop(pooled);
+    let mut pooled = pool.get().unwrap();
+    pooled.set_first_byte_timeout(Duration::ZERO);
+    pooled.set_read_timeout(Duration::ZERO);
+    drop(pooled);
+    // With no time at all, an answer could not be waited for.
+    assert_eq!(pool.call("b").unwrap(), "b");
+}
+
+#[test]
 fn there_are_never_more_connections_than_allowed() {
     const MAX: usize = 4;
     let open = Arc::new(AtomicUsize::new(0));

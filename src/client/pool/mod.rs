@@ -106,9 +106,8 @@ pub struct PoolStats {
 /// sent without a codec whether an answer is still to come: [`discard`](Self::discard) a
 /// connection that was left in the middle of something.
 ///
-/// What was changed on it stays changed for whoever gets it next: its time-outs, by
-/// [`set_read_timeout`](Client::set_read_timeout) and its like, and its codec. So set them back, or
-/// take a pool of other settings.
+/// Time-outs that were changed on it, by [`set_read_timeout`](Client::set_read_timeout) and its
+/// like, are those of the pool again for whoever gets it next. A codec that was changed stays so.
 #[must_use]
 pub struct Pooled<C = Raw> {
     shared: Arc<Shared<C>>,
@@ -264,6 +263,7 @@ impl<C> Pooled<C> {
         count(&self.shared.connected);
         if let Some(greet) = &settings.on_connect {
             greet(&mut client)?;
+            client.set_timeouts(settings.client.timeouts());
         }
         self.client = Some(client);
         Ok(())
@@ -290,7 +290,12 @@ impl<C> Drop for Pooled<C> {
     fn drop(&mut self) {
         // A panic may have left a reply half read.
         let is_fit = |client: &Client<C>| client.is_reusable() && !thread::panicking();
-        self.shared.queue.give_back(self.client.take().filter(is_fit));
+        let mut client = self.client.take().filter(is_fit);
+        if let Some(client) = &mut client {
+            // Whoever gets it next has not asked for the time-outs of this user.
+            client.set_timeouts(self.shared.settings.client.timeouts());
+        }
+        self.shared.queue.give_back(client);
     }
 }
 
