@@ -277,13 +277,14 @@ impl<C: Codec> Client<C> {
     }
 }
 
-/// Encodes a message and sends it; `out` is empty before and after.
+/// Encodes a message and sends it; `out` is empty afterwards.
 pub(super) fn send<C: Encoder>(
     writer: &mut WriteHalf,
     codec: &mut C,
     out: &mut Vec<u8>,
     message: C::Message<'_>,
 ) -> Result<(), ClientError> {
+    out.clear(); // a panic while a message was encoded may have left a part of it
     let encoded = codec.encode(message, out).map_err(|source| {
         let peer = writer.peer_addr().clone();
         ClientError::Encode { peer, source }

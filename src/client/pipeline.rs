@@ -45,6 +45,8 @@ where
     pub(super) fn new(client: &'a mut Client<C>, requests: I, on_reply: F) -> Self {
         let write_deadline = Deadline::start(client.writer.timeout);
         let patience = client.reader.patience();
+        // A panic while a message was encoded may have left a part of it.
+        client.messages.out.clear();
         Self {
             client,
             requests: requests.peekable(),
@@ -62,16 +64,13 @@ where
     /// Returns how many replies were shown.
     pub(super) fn run(mut self) -> Result<usize, ClientError> {
         let result = self.go();
-        let Self { client, .. } = self;
-        client.writer.stopped_after(self.sent, client.messages.out.len());
-        let is_answered = self.answered == self.asked && self.sent == client.messages.out.len();
-        let has_left = self.sent_before + self.sent > 0;
-        client.messages.is_out_of_step = has_left && !is_answered;
-        tidy(&mut client.messages.out);
         result?;
-        match self.refused {
+        match self.refused.take() {
             None => Ok(self.answered),
-            Some(source) => Err(ClientError::Encode { peer: client.peer_addr().clone(), source }),
+            Some(source) => {
+                let peer = self.client.peer_addr().clone();
+                Err(ClientError::Encode { peer, source })
+            }
         }
     }
 
@@ -232,5 +231,19 @@ where
         }
         let error = writer.timed_out(&self.write_deadline, self.sent, messages.out.len());
         Err(self.beyond(error))
+    }
+}
+
+/// Leaves the client as it is to be found by the next call: also if the requests, the codec or the
+/// receiver of a reply have panicked, and somebody has caught that.
+impl<C: Codec, I: Iterator, F> Drop for Pipeline<'_, C, I, F> {
+    fn drop(&mut self) {
+        let Client { writer, messages, .. } = &mut *self.client;
+        let total = messages.out.len();
+        writer.stopped_after(self.sent, total);
+        let is_answered = self.answered == self.asked && self.sent == total;
+        let has_left = self.sent_before + self.sent > 0;
+        messages.is_out_of_step = has_left && !is_answered;
+        tidy(&mut messages.out);
     }
 }

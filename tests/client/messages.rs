@@ -7,6 +7,7 @@ use polyserve::{Client, EventLoop, Framed, Server, Strategy};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -579,4 +580,73 @@ mod pushing {
         drop(go);
         server.join().unwrap();
     }
+}
+
+/// Whatever panics in a call of a client that lives on: its request, or a part of it, may have
+/// left, and must neither leave again nor give its reply to the next call.
+#[test]
+fn a_panic_within_a_call_leaves_it_out_of_step() {
+    let mut client = connect(serve(echo).0);
+    let panics =
+        catch_unwind(AssertUnwindSafe(|| client.call_with("one", |_| panic!("on a reply"))));
+    assert!(panics.is_err());
+    let error = client.call("two").unwrap_err();
+    assert!(matches!(error, ClientError::OutOfStep { .. }), "{error}");
+    client.send("three").unwrap();
+    assert_eq!(client.recv().unwrap().unwrap(), "three");
+}
+
+#[test]
+fn a_panic_before_anything_has_left_loses_nothing_and_sends_nothing() {
+    let mut client = connect(serve(echo).0);
+    let requests = ["one", "two"].into_iter().map(|line| match line {
+        "one" => line,
+        _ => panic!("no more requests"),
+    });
+    let panics = catch_unwind(AssertUnwindSafe(|| client.call_all(requests)));
+    assert!(panics.is_err());
+    assert_eq!(client.call("three").unwrap(), "three");
+}
+
+/// Panics in the middle of each message that is told to.
+#[derive(Debug, Clone)]
+struct Fragile(Lines);
+
+impl Decoder for Fragile {
+    type Frame<'a> = &'a str;
+
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<&'a str>, DecodeError> {
+        self.0.decode(input)
+    }
+}
+
+impl Encoder for Fragile {
+    type Message<'a> = &'a str;
+
+    fn encode(&mut self, line: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.0.encode(line, out)?;
+        assert!(line != "panic", "in the middle");
+        Ok(())
+    }
+}
+
+impl OwnedFrames for Fragile {
+    type Owned = String;
+
+    fn to_owned(frame: &str) -> String {
+        frame.into()
+    }
+}
+
+#[test]
+fn a_message_whose_encoder_panicked_never_leaves() {
+    let (addr, _server) = serve(echo);
+    let mut client = Client::builder().codec(Fragile(Lines::new())).connect(addr).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| client.send("panic"))).is_err());
+    assert_eq!(client.call("one").unwrap(), "one");
+    assert!(catch_unwind(AssertUnwindSafe(|| client.send("panic"))).is_err());
+    client.send("two").unwrap();
+    assert_eq!(client.recv().unwrap().unwrap(), "two");
+    assert!(catch_unwind(AssertUnwindSafe(|| client.call("panic"))).is_err());
+    assert_eq!(client.call("three").unwrap(), "three");
 }
