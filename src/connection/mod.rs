@@ -777,7 +777,8 @@ impl Connection {
         let limits = &around.env.limits;
         let mut cx = Context {
             held: self.output_held(),
-            busy: self.is_busy(),
+            busy: self.flags.busy,
+            holds_input: self.holds_input(),
             high_mark: limits.output_high,
             hard_mark: limits.output_hard,
             out: around.out,

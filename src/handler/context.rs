@@ -59,8 +59,10 @@ pub struct Context<'a> {
     pub(crate) held: usize,
     pub(crate) high_mark: usize,
     pub(crate) hard_mark: usize,
-    /// Whether the connection was busy when the callback began.
+    /// Whether the handler is at work by its own word.
     pub(crate) busy: bool,
+    /// Whether input was held when the callback began.
+    pub(crate) holds_input: bool,
     pub(crate) requests: &'a mut Requests,
     pub(crate) outbox: &'a mut Option<Arc<Outbox>>,
     pub(crate) facts: &'a dyn Facts,
@@ -106,6 +108,7 @@ impl Context<'_> {
             high_mark: self.high_mark,
             hard_mark: self.hard_mark,
             busy: self.busy,
+            holds_input: self.holds_input,
             requests: self.requests,
             outbox: self.outbox,
             facts: self.facts,
@@ -202,12 +205,12 @@ impl Context<'_> {
     /// a drain lets it finish.
     pub fn set_busy(&mut self, busy: bool) {
         self.requests.busy = Some(busy);
-        self.busy = busy || self.held > 0;
+        self.busy = busy;
     }
 
     /// Whether the connection is busy: input or output is held, or `set_busy(true)` is on.
     pub fn is_busy(&self) -> bool {
-        self.busy || self.pending() > 0
+        self.busy || self.holds_input || self.pending() > 0
     }
 
     /// Changes the idle time-out of this connection. Subscriptions, whose peers are silent by

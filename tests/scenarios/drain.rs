@@ -1,7 +1,8 @@
 //! The server's end, as one connection sees it.
 
 use crate::probe::{Log, Probe, SECOND, SenderSlot, echo, leave, limits};
-use polyserve::{Action, CloseKind, Ready};
+use polyserve::testing::Script;
+use polyserve::{Action, BoxError, CloseKind, Context, Handler, Input, Ready};
 
 #[test]
 fn an_idle_connection_is_told_and_closed_at_once() {
@@ -304,4 +305,26 @@ fn a_connection_is_told_once_nothing_holds_it_up_any_more() {
     script.turn();
     script.recv(b"x").drain().settle();
     assert_eq!(log.take(), ["open", "data x", "wake", "shutdown"]);
+}
+
+/// Wants more than it has; is not at work when the server drains, and says so.
+struct Wanting;
+
+impl Handler for Wanting {
+    fn on_data(&mut self, _: &mut Input<'_>, _: &mut Context<'_>) -> Result<Action, BoxError> {
+        Ok(Action::Want(100))
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        cx.set_busy(false);
+        Ok(if cx.is_busy() { Action::Continue } else { Action::Close })
+    }
+}
+
+#[test]
+fn whoever_is_not_at_work_but_holds_input_is_busy() {
+    let mut script = Script::new(|_| Wanting);
+    assert_eq!(script.recv(b"a part").drain().close_kind(), None);
+    let mut script = Script::new(|_| Wanting);
+    assert_eq!(script.open().drain().close_kind(), Some(CloseKind::Shutdown));
 }
