@@ -1,6 +1,6 @@
 //! Requests and replies, played without sockets: order, outstanding replies, streams, ends.
 
-use polyserve::codec::{DecodeError, Lines};
+use polyserve::codec::{DecodeError, Decoded, Decoder, EncodeError, Encoder, Lines};
 use polyserve::testing::{Script, assert_split_independent};
 use polyserve::{
     Action, BoxError, CloseKind, CloseReason, Framed, Limits, Replies, Reply, ReplyError, Sender,
@@ -553,4 +553,165 @@ fn an_error_waits_for_the_replies_before_it() {
     assert_eq!(script.settle().output(), b"0123456789\none\n");
     assert_eq!(script.close_kind(), Some(CloseKind::Handler));
     assert!(script.close_text().unwrap().contains("on purpose"));
+}
+
+/// Lines, the last of which may end with the stream. An `!` is none, wherever it comes; what is
+/// wanted is four bytes at least.
+#[derive(Debug, Clone)]
+struct LastLine(Lines);
+
+impl Decoder for LastLine {
+    type Frame<'a> = &'a str;
+
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Result<Decoded<&'a str>, DecodeError> {
+        if input.contains(&b'!') {
+            return Err(DecodeError::malformed("an exclamation mark"));
+        }
+        Ok(match self.0.decode(input)? {
+            Decoded::Incomplete { need } => Decoded::Incomplete { need: need.max(4) },
+            frame => frame,
+        })
+    }
+
+    fn decode_eof<'a>(&mut self, rest: &'a [u8]) -> Result<Option<&'a str>, DecodeError> {
+        Ok(Some(std::str::from_utf8(rest)?).filter(|rest| !rest.is_empty()))
+    }
+}
+
+impl Encoder for LastLine {
+    type Message<'a> = &'a str;
+
+    fn encode(&mut self, line: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.0.encode(line, out)
+    }
+}
+
+/// Answers by the line itself, `later` by what is kept, `pause` with a pause; streams two hundred
+/// parts when its timer runs out; says `error` and `end`.
+#[derive(Default, Clone)]
+struct Ends {
+    kept: Arc<Mutex<Vec<Reply<LastLine>>>>,
+    sender: Arc<Mutex<Option<Sender>>>,
+}
+
+impl Ends {
+    fn script(&self) -> Script {
+        let service = self.clone();
+        Script::new(move |_| Framed::service(LastLine(Lines::new()), service.clone()))
+    }
+
+    fn reply(&self, line: &str) {
+        self.kept.lock().unwrap().pop().expect("a deferred reply").send(line).unwrap();
+    }
+}
+
+impl Service<LastLine> for Ends {
+    fn on_open(&mut self, replies: &mut Replies<'_, LastLine>) -> Result<Action, BoxError> {
+        *self.sender.lock().unwrap() = Some(replies.context().sender());
+        replies.context().set_timer(Duration::from_secs(1));
+        Ok(Action::Continue)
+    }
+
+    fn call(
+        &mut self,
+        line: &str,
+        replies: &mut Replies<'_, LastLine>,
+    ) -> Result<Action, BoxError> {
+        match line {
+            "later" => self.kept.lock().unwrap().push(replies.defer()),
+            _ => replies.send(line)?,
+        }
+        Ok(match line {
+            "pause" => Action::Pause,
+            "close" => Action::Close,
+            _ => Action::Continue,
+        })
+    }
+
+    fn on_timer(&mut self, replies: &mut Replies<'_, LastLine>) -> Result<Action, BoxError> {
+        let mut left = 200;
+        replies.stream(move |replies| {
+            if left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            left -= 1;
+            replies.send(&"part ".repeat(1000))?;
+            Ok(ControlFlow::Continue(()))
+        });
+        Ok(Action::Continue)
+    }
+
+    fn on_eof(&mut self, replies: &mut Replies<'_, LastLine>) -> Result<Action, BoxError> {
+        replies.send("end")?;
+        Ok(Action::Close)
+    }
+
+    fn on_decode_error(&mut self, _: &DecodeError, replies: &mut Replies<'_, LastLine>) {
+        replies.send("error").unwrap();
+    }
+
+    fn on_shutdown(&mut self, _: &mut Replies<'_, LastLine>) -> Result<Action, BoxError> {
+        Ok(Action::Close)
+    }
+}
+
+#[test]
+fn a_broken_frame_is_told_once_also_at_the_end() {
+    let ends = Ends::default();
+    let mut script = ends.script();
+    // What comes second is not shown before the end: more is wanted.
+    script.recv(b"later\nx").recv(b"!").eof();
+    ends.reply("done");
+    assert_eq!(script.settle().output(), b"done\nerror\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Decode));
+}
+
+#[test]
+fn a_service_that_closes_at_shutdown_closes_for_that_whenever_the_last_reply_is_made() {
+    let ends = Ends::default();
+    let mut script = ends.script();
+    script.recv(b"later\n").drain();
+    assert_eq!(script.close_kind(), None);
+    ends.reply("done");
+    assert_eq!(script.settle().output(), b"done\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Shutdown));
+}
+
+#[test]
+fn the_first_reason_to_end_counts() {
+    let ends = Ends::default();
+    let mut script = ends.script();
+    script.recv(b"later\nclose\n");
+    // Whoever resumes the connection lets the peer's end be seen.
+    ends.sender.lock().unwrap().as_ref().unwrap().resume();
+    script.eof();
+    ends.reply("done");
+    assert_eq!(script.settle().output(), b"done\nclose\n");
+    assert_eq!(script.close_kind(), Some(CloseKind::Closed));
+}
+
+#[test]
+fn a_last_frame_that_pauses_does_not_hide_the_end() {
+    for input in [&b"one\npause\n"[..], b"one\npause"] {
+        let ends = Ends::default();
+        let mut script = ends.script();
+        script.recv(input).eof();
+        ends.sender.lock().unwrap().as_ref().unwrap().resume();
+        assert_eq!(script.settle().output(), b"one\npause\nend\n");
+        assert_eq!(script.close_kind(), Some(CloseKind::PeerClosed));
+    }
+}
+
+#[test]
+fn the_end_waits_for_streams_as_a_request_does() {
+    for (input, last) in [(&b"la"[..], "la\nend\n"), (b"", "end\n")] {
+        let mut script = Ends::default().script();
+        script.recv(input).block_output().advance(Duration::from_secs(1)).eof();
+        assert_eq!(script.close_kind(), None);
+        let output = script.unblock_output().output();
+        let output = String::from_utf8(output).unwrap();
+        assert_eq!(output.lines().filter(|line| line.starts_with("part")).count(), 200);
+        assert!(output.ends_with(&format!("part \n{last}")), "{input:?}");
+        assert_eq!(script.close_kind(), Some(CloseKind::PeerClosed));
+    }
 }

@@ -105,6 +105,8 @@ enum Drain {
     Told,
     /// And something was to be done since: close when that is over.
     Finishing,
+    /// And the handler closes because of it, but not yet.
+    Followed,
 }
 
 /// What only some connections have, and only for some time.
@@ -210,7 +212,7 @@ impl Connection {
 
     /// Whether a drain found something to be done, and it was done.
     pub(crate) fn finished_in_drain(&self) -> bool {
-        self.flags.drain == Drain::Finishing
+        matches!(self.flags.drain, Drain::Finishing | Drain::Followed)
     }
 
     pub(crate) fn saw_eof(&self) -> bool {
@@ -446,7 +448,7 @@ impl Connection {
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
         // Whether its output is taken at once or later must make no difference.
         if self.is_busy() || !around.out.is_empty() {
-            self.flags.drain = Drain::Finishing;
+            self.note_work();
         }
         match action {
             Some(Action::Pause) => self.pause(around.now),
@@ -521,7 +523,7 @@ impl Connection {
 
     /// There is something to do: a drain that was told waits for it.
     fn note_work(&mut self) {
-        if self.was_told() {
+        if self.flags.drain == Drain::Told {
             self.flags.drain = Drain::Finishing;
         }
     }
@@ -741,6 +743,9 @@ impl Connection {
             other if self.flags.peer == PeerEnd::Followed => {
                 self.end_by(other, CloseReason::PeerClosed);
             }
+            other if self.flags.drain == Drain::Followed => {
+                self.end_by(other, CloseReason::Shutdown);
+            }
             other => self.end_by(other, CloseReason::Closed),
         }
     }
@@ -813,6 +818,9 @@ impl Connection {
     fn carry_out(&mut self, requests: Requests, around: &Around<'_>) {
         if requests.peer_closed {
             self.flags.peer = PeerEnd::Followed;
+        }
+        if requests.shut_down {
+            self.flags.drain = Drain::Followed;
         }
         if let Some(busy) = requests.busy {
             self.flags.busy = busy;

@@ -34,6 +34,8 @@ pub(super) struct Later<C> {
     /// Behind all of the queue; no further request is served before they are over.
     pub(super) streams: VecDeque<Stream<C>>,
     pub(super) ending: Option<Ending>,
+    /// What the peer left at its end, which is served when the streams are over, as a request is.
+    pub(super) eof: Option<Vec<u8>>,
     /// What the service itself says about being busy.
     pub(super) busy: bool,
     /// Requests had to wait, so the connection is paused.
@@ -42,13 +44,20 @@ pub(super) struct Later<C> {
 
 impl<C> Default for Later<C> {
     fn default() -> Self {
-        Self { queue: None, streams: VecDeque::new(), ending: None, busy: false, paused: false }
+        Self {
+            queue: None,
+            streams: VecDeque::new(),
+            ending: None,
+            eof: None,
+            busy: false,
+            paused: false,
+        }
     }
 }
 
 impl<C> Later<C> {
     pub(super) fn is_outstanding(&self) -> bool {
-        !self.streams.is_empty() || self.awaits_replies()
+        !self.streams.is_empty() || self.eof.is_some() || self.awaits_replies()
     }
 
     /// Whether a reply is made elsewhere.

@@ -153,7 +153,10 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             replies.end(Ending::Close);
             return replies.go_on_and(Action::Continue);
         }
-        replies.go_on_and(asked)
+        match replies.go_on_and(asked)? {
+            end @ (Action::Close | Action::Abort) => Ok(end),
+            asked => Ok(self.put_off_end(cx)?.unwrap_or(asked)),
+        }
     }
 
     /// Goes on with what is outstanding. `Some` if that ends the connection.
@@ -161,7 +164,19 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         if self.later.is_none() {
             return Ok(None);
         }
-        self.lend(cx).1.go_on()
+        match self.lend(cx).1.go_on()? {
+            None => self.put_off_end(cx),
+            end => Ok(end),
+        }
+    }
+
+    /// The peer's end, if it had to wait for streams and they are over. `Some` if that ends the
+    /// connection.
+    fn put_off_end(&mut self, cx: &mut Context<'_>) -> Result<Option<Action>, BoxError> {
+        let waiting = self.later.as_mut().filter(|later| later.streams.is_empty());
+        let Some(rest) = waiting.and_then(|later| later.eof.take()) else { return Ok(None) };
+        let action = self.end_of_stream(&rest, cx)?;
+        Ok(Some(action).filter(|action| matches!(action, Action::Close | Action::Abort)))
     }
 
     /// The peer has finished sending, and all whole frames were served.
@@ -170,8 +185,9 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         match replies.decode_eof(rest) {
             Ok(None) => (),
             Ok(Some(frame)) => match service.call(frame, &mut replies) {
-                Ok(Action::Continue | Action::Want(_) | Action::Yield) => (),
-                Ok(other) => return self.conclude_end(cx, other),
+                Ok(end @ (Action::Close | Action::Abort)) => return self.conclude_end(cx, end),
+                // There is nothing behind it that could be kept or put off.
+                Ok(_) => (),
                 Err(error) => {
                     replies.fail(error)?;
                     return replies.go_on_and(Action::Continue);
@@ -214,9 +230,19 @@ where
     }
 
     fn on_eof(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
-        match self.serve(input, cx, Pace::All)? {
-            end @ (Action::Close | Action::Abort) => Ok(end),
-            _ => self.end_of_stream(input.take(), cx),
+        let served = self.serve(input, cx, Pace::All)?;
+        if matches!(served, Action::Close | Action::Abort) {
+            return Ok(served);
+        }
+        let rest = input.take();
+        match self.later.as_mut() {
+            // It ends already, for another reason.
+            Some(later) if later.ending.is_some() => Ok(Action::Continue),
+            Some(later) if !later.streams.is_empty() => {
+                later.eof = Some(rest.into());
+                Ok(Action::Continue)
+            }
+            _ => self.end_of_stream(rest, cx),
         }
     }
 
@@ -247,6 +273,9 @@ where
     fn on_shutdown(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
         let (service, mut replies) = self.lend(cx);
         let action = service.on_shutdown(&mut replies)?;
+        // If it has to wait for replies first, this is still why the connection closes.
+        let ends_already = self.later.as_ref().is_some_and(|later| later.ending.is_some());
+        cx.requests.shut_down = action == Action::Close && !ends_already;
         self.conclude(cx, action)
     }
 

@@ -79,7 +79,7 @@ impl<'o, C: Codec> Replies<'o, C> {
     ///
     /// `part` is called as often as there is room, first when this callback has returned, and
     /// sends the next part of the reply each time, until it returns `Break`. No further request is
-    /// served before. When it has sent nothing and returns `Continue`, because there is nothing to
+    /// served before, nor is the peer's end. When it has sent nothing and returns `Continue`, because there is nothing to
     /// send yet, it is called again after [`Sender::wake`](crate::Sender::wake).
     ///
     /// What this callback itself sends leaves before the stream, and so do replies that are
@@ -202,7 +202,9 @@ impl<C: Codec> Replies<'_, C> {
 
     /// Ends the connection once nothing is outstanding any more. The first ending counts.
     pub(super) fn end(&mut self, ending: Ending) {
-        self.later.get_or_insert_default().ending.get_or_insert(ending);
+        let later = self.later.get_or_insert_default();
+        later.eof = None;
+        later.ending.get_or_insert(ending);
     }
 
     /// Ends the connection by an error: now, or once nothing is outstanding any more.

@@ -67,9 +67,10 @@ pub trait Service<C: Codec>: Send + 'static {
     }
 
     /// The peer has finished sending, between two frames, and [`call`](Self::call) was called for
-    /// all its requests; replies may still be outstanding. It can still be answered. Default:
-    /// `Close`, which is carried out once all replies are made and written, but the half-closed
-    /// time-out counts meanwhile.
+    /// all its requests; replies may still be outstanding, but no [stream](Replies::stream). It can
+    /// still be answered. Not called if the connection ends already, for example because a request
+    /// was answered with `Close`. Default: `Close`, which is carried out once all replies are made
+    /// and written, but the half-closed time-out counts meanwhile.
     ///
     /// A peer that is gone, because it was closed or killed while it waited, looks the same until
     /// something is written to it: until then a [`Reply`](super::Reply) for it is accepted, and

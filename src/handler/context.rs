@@ -92,6 +92,8 @@ pub(crate) struct Requests {
     /// If this callback closes the connection, it is because of the peer's end, which `on_eof` has
     /// seen and not followed at once.
     pub(crate) peer_closed: bool,
+    /// As `peer_closed`, of a drain that `on_shutdown` was told of.
+    pub(crate) shut_down: bool,
     /// Output up to here is kept, should the callback panic: it answers what came before.
     pub(crate) kept: usize,
 }
