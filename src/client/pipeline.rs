@@ -17,6 +17,10 @@ const MAX_UNANSWERED: usize = 1024;
 /// Requests are encoded until there is so much to write.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Frames that nobody has asked for are read until so many bytes of them are held: enough to find
+/// the words behind them with which a server goes away, and no more than memory can be lent to it.
+const MAX_UNASKED_BYTES: usize = 1024 * 1024;
+
 /// Sends requests and receives replies until each request has one.
 pub(super) struct Pipeline<'a, C: Codec, I: Iterator, F> {
     client: &'a mut Client<C>,
@@ -194,8 +198,16 @@ where
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Whether a reply is missing, or there is room for what else may come.
+    fn may_read(&self) -> bool {
+        self.answered < self.asked || self.client.buffered().len() < MAX_UNASKED_BYTES
+    }
+
     /// One read without waiting. False is told when nothing was there.
     fn read(&mut self) -> Result<bool, ClientError> {
+        if !self.may_read() {
+            return Ok(false);
+        }
         match self.client.reader.fill_at_once(&mut self.patience)? {
             None => Ok(false),
             Some(0) => self.end().map(|()| true),
@@ -221,8 +233,9 @@ where
             false => &self.write_deadline,
             true => self.patience.nearest().0,
         };
+        let interest = Interest { read: self.may_read(), write: !is_written };
         let Client { reader, writer, messages, .. } = &mut *self.client;
-        let ready = reader.link.wait(Interest { read: true, write: !is_written }, deadline);
+        let ready = reader.link.wait(interest, deadline);
         if ready.map_err(|source| reader.broken(source))? {
             return Ok(());
         }

@@ -650,3 +650,21 @@ fn a_message_whose_encoder_panicked_never_leaves() {
     assert!(catch_unwind(AssertUnwindSafe(|| client.call("panic"))).is_err());
     assert_eq!(client.call("three").unwrap(), "three");
 }
+
+#[test]
+fn what_nobody_asked_for_does_not_pile_up_while_requests_leave() {
+    let (addr, _server) = serve(|mut stream| {
+        let lines = [b'\n'; 64 * 1024];
+        while stream.write_all(&lines).is_ok() {}
+    });
+    let patience = Duration::from_millis(300);
+    let builder = Client::builder().codec(Lines::new()).write_timeout(patience);
+    let mut client = builder.connect(addr).unwrap();
+    let request = "x".repeat(8 * 1024);
+    // More than the buffers between the two hold.
+    let requests = (0..10_000).map(|_| request.as_str());
+    let error = client.pipeline(requests, |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!((error.phase(), error.is_timeout()), (Phase::Write, true), "{error}");
+    let held = client.into_raw().buffered().len();
+    assert!(held <= 2 * 1024 * 1024, "{held} bytes");
+}
