@@ -8,6 +8,7 @@ mod group;
 mod outbox;
 mod peer;
 mod sender;
+mod waiting;
 
 pub use action::Action;
 pub use close::{CloseKind, CloseReason};

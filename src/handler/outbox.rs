@@ -1,8 +1,8 @@
 //! Where other threads leave what a connection is to send or to do.
 
 use super::sender::{Message, SendError, SendErrorKind};
+use super::waiting::Waiting;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,9 +27,7 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    messages: VecDeque<Message>,
-    /// Invariant: the sum of the lengths of `messages`.
-    queued: usize,
+    messages: Waiting,
     /// What the connection holds itself: output that the system has not taken yet.
     held: usize,
     signals: Signals,
@@ -95,11 +93,10 @@ impl Outbox {
         if message.is_empty() {
             return Ok(Bell::default());
         }
-        if state.queued + state.held + message.len() > self.capacity {
+        if state.pending() + message.len() > self.capacity {
             return Err(SendError::new(SendErrorKind::Full, message));
         }
-        state.queued += message.len();
-        state.messages.push_back(message);
+        state.messages.push(message);
         Ok(state.rouse())
     }
 
@@ -113,7 +110,6 @@ impl Outbox {
         }
         state.closed = true;
         state.signals.give_up = true;
-        state.queued = 0;
         let messages = std::mem::take(&mut state.messages);
         let bell = state.rouse();
         drop(state);
@@ -140,8 +136,7 @@ impl Outbox {
     }
 
     pub(crate) fn pending(&self) -> usize {
-        let state = self.lock();
-        state.queued + state.held
+        self.lock().pending()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -169,11 +164,9 @@ impl Outbox {
         let full = out.len().saturating_add(room);
         let mut state = self.lock();
         while out.len() < full {
-            let Some(message) = state.messages.pop_front() else { return };
-            state.queued -= message.len();
+            let Some(n) = state.messages.pop_into(out) else { return };
             // Counted from here on, so that nobody fills the gap before the turn's end.
-            state.held += message.len();
-            out.extend_from_slice(message.as_ref());
+            state.held += n;
         }
     }
 
@@ -195,7 +188,6 @@ impl Outbox {
         let mut state = self.lock();
         state.closed = true;
         state.held = 0;
-        state.queued = 0;
         state.target = None;
         let messages = std::mem::take(&mut state.messages);
         drop(state);
@@ -213,6 +205,10 @@ impl Outbox {
 }
 
 impl State {
+    fn pending(&self) -> usize {
+        self.messages.bytes() + self.held
+    }
+
     /// Something was left for the session: wakes it, unless it is awake.
     fn rouse(&mut self) -> Bell {
         if std::mem::replace(&mut self.awake, true) {
@@ -226,7 +222,7 @@ impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Outbox")
-            .field("queued", &state.queued)
+            .field("queued", &state.messages.bytes())
             .field("held", &state.held)
             .field("capacity", &self.capacity)
             .field("closed", &state.closed)
