@@ -455,6 +455,8 @@ pub(crate) struct Play {
     output: Vec<u8>,
     /// More than the high mark was held, and since then not less than the low mark.
     is_full: bool,
+    /// What was held, and what had been sent in all, when it last came to rest.
+    at_rest: (usize, u64),
     finished: bool,
     /// The socket failed, or the server did not wait: output may be lost.
     lossy: bool,
@@ -498,6 +500,7 @@ impl Play {
             pushed_ends: BTreeSet::new(),
             output: Vec::new(),
             is_full: false,
+            at_rest: (0, 0),
             finished: false,
             lossy: false,
         }
@@ -708,7 +711,10 @@ impl Play {
         assert!(!wants.again);
         self.check();
         let held = self.script.held().output;
-        self.is_full = held > HIGH || self.is_full && held >= LOW;
+        // Output that fell below the low mark on the way, and was filled again, is not full.
+        let (before, sent) = std::mem::replace(&mut self.at_rest, (held, self.script.sent()));
+        let fell = self.script.sent() - sent + LOW as u64 > before as u64;
+        self.is_full = held > HIGH || self.is_full && held >= LOW && !fell;
         let reads = wants.read && self.is_open(&lock(&self.seen));
         assert!(!(reads && self.is_full), "{held} bytes wait, and it reads");
         self.check_nothing_forgotten();
