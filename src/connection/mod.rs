@@ -12,21 +12,21 @@
 //! The driver (`session::pump`) brings the bytes, and asks afterwards what the connection
 //! [wants](Connection::wants). Nothing here is called again for a connection that is `Done`.
 
+mod closing;
 mod deadlines;
 mod env;
+mod extras;
 mod limits;
 mod wants;
 
 pub(crate) use env::{Env, Phase, Tick};
+pub(crate) use extras::{Extras, LayerState};
 pub use limits::{Limits, Timeouts};
 pub use wants::{Ready, Turn, Wants};
 
-use crate::buffer::{Buffer, Input};
-use crate::handler::{
-    Action, BoxError, CloseReason, Context, Facts, Handler, Outbox, Requests, TakeStream,
-};
+use crate::buffer::Input;
+use crate::handler::{Action, BoxError, CloseReason, Context, Facts, Handler, Outbox, Requests};
 use crate::layer::Layer;
-use crate::limit::Limit;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -107,51 +107,6 @@ enum Drain {
     Finishing,
     /// And the handler closes because of it, but not yet.
     Followed,
-}
-
-/// What only some connections have, and only for some time.
-#[derive(Default)]
-pub(crate) struct Extras {
-    /// Input that the handler left.
-    pub(crate) input: Buffer,
-    /// Output that the system has not taken.
-    pub(crate) output: Buffer,
-    /// Do not call `on_data` before this many bytes are held.
-    want: usize,
-    pub(crate) outbox: Option<Arc<Outbox>>,
-    pub(crate) layer: Option<Box<LayerState>>,
-    idle_timeout: Option<Limit<Duration>>,
-    timer: Option<Instant>,
-    message_deadline: Option<Instant>,
-    stall_deadline: Option<Instant>,
-    half_closed_deadline: Option<Instant>,
-    probe_at: Option<Instant>,
-    linger: Option<Linger>,
-    reason: Option<CloseReason>,
-    take: Option<TakeStream>,
-}
-
-/// A layer, and the bytes on both sides of it that wait for it.
-pub(crate) struct LayerState {
-    pub(crate) layer: Box<dyn Layer>,
-    /// Bytes of the wire that the layer has not consumed.
-    pub(crate) wire: Buffer,
-    /// Plaintext of the handler that the layer has not taken.
-    pub(crate) plain: Vec<u8>,
-    /// It holds more plaintext.
-    pub(crate) more: bool,
-    /// It saw its own end of the stream.
-    pub(crate) eof: bool,
-    /// Its last words were asked for.
-    pub(crate) closed: bool,
-}
-
-struct Linger {
-    /// Bytes that may still be read and thrown away.
-    left: usize,
-    idle: Duration,
-    idle_deadline: Instant,
-    deadline: Instant,
 }
 
 /// What surrounds a connection while a callback of it may run.
@@ -528,147 +483,6 @@ impl Connection {
         }
     }
 
-    /// Ends the connection in order: the output is written first. The first reason counts; that the
-    /// socket was taken is one.
-    pub(crate) fn begin_close(&mut self, reason: CloseReason) {
-        if !self.is_taken() {
-            self.close_for(reason);
-        }
-    }
-
-    fn close_for(&mut self, reason: CloseReason) {
-        if !matches!(self.state, State::New | State::Open) {
-            return;
-        }
-        self.state = State::Closing;
-        self.flags.again = false;
-        self.flags.paused = false;
-        let extras = self.extras();
-        extras.reason = Some(reason);
-        if extras.take.is_none() {
-            extras.input.free();
-        }
-        extras.message_deadline = None;
-        extras.timer = None;
-        extras.probe_at = None;
-        if let Some(outbox) = &extras.outbox {
-            outbox.close();
-        }
-    }
-
-    /// Ends the connection now. What was not written is lost, and the reason says so, unless an
-    /// error was the reason already.
-    pub(crate) fn fail(&mut self, reason: CloseReason) {
-        let is_error = |r: &CloseReason| {
-            matches!(
-                r,
-                CloseReason::Handler(_)
-                    | CloseReason::Panic(_)
-                    | CloseReason::Decode(_)
-                    | CloseReason::Layer(_)
-            )
-        };
-        match self.state {
-            State::Done | State::Lingering => self.state = State::Done,
-            _ => {
-                let before = self.extras().reason.take();
-                self.close_for(CloseReason::Closed);
-                let worse = match self.is_taken() {
-                    // The new owner will find out what is wrong with the socket.
-                    true => CloseReason::Taken,
-                    false => before.filter(is_error).unwrap_or(reason),
-                };
-                self.extras().reason = Some(worse);
-                self.state = State::Done;
-            }
-        }
-    }
-
-    /// As `fail`, and the peer is told by a reset.
-    pub(crate) fn abort(&mut self, reason: CloseReason) {
-        self.flags.reset = true;
-        self.fail(reason);
-    }
-
-    /// The output is written, or lost: this is why the connection has ended. The handler is to be
-    /// released next.
-    pub(crate) fn take_reason(&mut self) -> CloseReason {
-        self.flags.released = true;
-        self.extras().reason.take().unwrap_or(CloseReason::Closed)
-    }
-
-    /// Calls `on_close`, and lets go of the handler.
-    pub(crate) fn release_handler(&mut self, reason: &CloseReason) {
-        if let Some(mut handler) = self.handler.take() {
-            if self.flags.opened {
-                // A panic here has nobody left to tell.
-                drop_payload(catch_unwind(AssertUnwindSafe(|| handler.on_close(reason))));
-            }
-            drop_payload(catch_unwind(AssertUnwindSafe(|| drop(handler))));
-        }
-        if let Some(outbox) = self.extras().outbox.take() {
-            outbox.abandon();
-        }
-    }
-
-    /// Our side is shut down: wait for the peer's end, for the sake of our last bytes.
-    pub(crate) fn linger(&mut self, env: &Env, now: Instant) {
-        let (idle, total) = if env.phase() >= Phase::Killing {
-            (LINGER_WHEN_KILLED, LINGER_WHEN_KILLED)
-        } else {
-            (env.timeouts.lingering_idle, env.timeouts.lingering_total)
-        };
-        let left = self.linger_left_of(env);
-        let after = |d| now.checked_add(d).unwrap_or(now);
-        self.extras().linger =
-            Some(Linger { left, idle, idle_deadline: after(idle), deadline: after(total) });
-        self.state = State::Lingering;
-    }
-
-    pub(crate) fn done(&mut self) {
-        self.state = State::Done;
-    }
-
-    /// Bytes came that nobody wants.
-    pub(crate) fn thrown_away(&mut self, n: usize, env: &Env, now: Instant) {
-        let left = self.linger_left_of(env).saturating_sub(n);
-        let linger = self.extras().linger.get_or_insert(Linger {
-            left,
-            idle: Duration::ZERO,
-            idle_deadline: now,
-            deadline: now,
-        });
-        linger.left = left;
-        linger.idle_deadline = now.checked_add(linger.idle).unwrap_or(now);
-        if left == 0 && self.state == State::Lingering {
-            self.state = State::Done;
-        }
-    }
-
-    /// Takes out whoever is to get the socket.
-    pub(crate) fn taker(&mut self) -> Option<TakeStream> {
-        self.extras.as_mut()?.take.take()
-    }
-
-    pub(crate) fn is_taken(&self) -> bool {
-        self.extras.as_ref().is_some_and(|e| e.take.is_some())
-    }
-
-    /// What the new owner of the socket gets along with it: unread input, unwritten output.
-    pub(crate) fn take_bytes(&mut self) -> (Vec<u8>, Vec<u8>) {
-        let extras = self.extras();
-        let input = std::mem::take(&mut extras.input).into_vec();
-        (input, std::mem::take(&mut extras.output).into_vec())
-    }
-
-    fn linger_left(&self) -> usize {
-        self.extras.as_ref().and_then(|e| e.linger.as_ref()).map_or(usize::MAX, |l| l.left)
-    }
-
-    fn linger_left_of(&self, env: &Env) -> usize {
-        self.linger_left().min(env.limits.lingering)
-    }
-
     fn is_busy(&self) -> bool {
         self.flags.busy || self.holds_input() || self.output_held() > 0
     }
@@ -845,42 +659,6 @@ impl Connection {
         if let Some(take) = requests.take {
             self.extras().take = Some(take);
         }
-    }
-}
-
-/// How long a connection that was killed waits for the peer's end.
-const LINGER_WHEN_KILLED: Duration = Duration::from_secs(1);
-
-impl LayerState {
-    fn new(layer: Box<dyn Layer>) -> Self {
-        Self {
-            layer,
-            wire: Buffer::default(),
-            plain: Vec::new(),
-            more: false,
-            eof: false,
-            closed: false,
-        }
-    }
-}
-
-impl Extras {
-    /// Whether nothing is kept here that matters.
-    fn is_idle(&self) -> bool {
-        self.input.is_empty()
-            && self.output.is_empty()
-            && self.want == 0
-            && self.outbox.is_none()
-            && self.layer.is_none()
-            && self.idle_timeout.is_none()
-            && self.timer.is_none()
-            && self.message_deadline.is_none()
-            && self.stall_deadline.is_none()
-            && self.half_closed_deadline.is_none()
-            && self.probe_at.is_none()
-            && self.linger.is_none()
-            && self.reason.is_none()
-            && self.take.is_none()
     }
 }
 

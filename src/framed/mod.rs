@@ -155,7 +155,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         }
         match replies.go_on_and(asked)? {
             end @ (Action::Close | Action::Abort) => Ok(end),
-            asked => Ok(self.put_off_end(cx)?.unwrap_or(asked)),
+            asked => Ok(self.waited_end(cx)?.unwrap_or(asked)),
         }
     }
 
@@ -165,14 +165,14 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
             return Ok(None);
         }
         match self.lend(cx).1.go_on()? {
-            None => self.put_off_end(cx),
+            None => self.waited_end(cx),
             end => Ok(end),
         }
     }
 
     /// The peer's end, if it had to wait for streams and they are over. `Some` if that ends the
     /// connection.
-    fn put_off_end(&mut self, cx: &mut Context<'_>) -> Result<Option<Action>, BoxError> {
+    fn waited_end(&mut self, cx: &mut Context<'_>) -> Result<Option<Action>, BoxError> {
         let waiting = self.later.as_mut().filter(|later| later.streams.is_empty());
         let Some(rest) = waiting.and_then(|later| later.eof.take()) else { return Ok(None) };
         let action = self.end_of_stream(&rest, cx)?;
