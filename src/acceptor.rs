@@ -3,9 +3,10 @@
 //!
 //! Nothing here blocks but [`Acceptor::accept`], and a drain always wakes it.
 
-use crate::connection::{Phase, Wants};
+use crate::connection::{AtLimit, Phase, Wants};
 use crate::handler::{ControlTarget, Peer, Wake};
 use crate::net::{AcceptPolicy, Addr, Interest, Listener, Stream, WakeFd, accept_policy, wait_any};
+use crate::observe::Refusal;
 use crate::serve_error::ServeError;
 use crate::session::{AcceptorReach, Core, Session};
 use crossbeam_channel::Sender;
@@ -31,7 +32,6 @@ pub struct Acceptor {
 struct Inner {
     core: Arc<Core>,
     state: Mutex<State>,
-    max_connections: usize,
     /// Told once, at the first call of the backend.
     started: Mutex<Option<Sender<()>>>,
     bell: OnceLock<Arc<WakeFd>>,
@@ -39,6 +39,9 @@ struct Inner {
 
 struct State {
     listeners: Vec<Arc<Listener>>,
+    /// A connection that was accepted, and has its place when the one that is to make room has
+    /// gone.
+    candidate: Option<Candidate>,
     /// Which listener is asked first: each in turn.
     next: usize,
     paused_until: Option<Instant>,
@@ -65,6 +68,34 @@ pub enum AcceptTurn {
 /// that were well (Thousand Island, issue 162).
 const DEAD_CALLS: u32 = 3;
 
+/// A connection that is no session yet.
+struct Candidate {
+    listener: Arc<Listener>,
+    stream: Stream,
+    addr: Addr,
+}
+
+/// What there is for a connection that comes now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// A place.
+    Place,
+    /// A place to be refused in.
+    Refusal,
+    /// A place as soon as another has made room.
+    Later,
+}
+
+/// What the listeners had.
+enum Accepted {
+    Candidate(Candidate),
+    Nothing,
+    /// More errors than one turn may be spent on.
+    Enough,
+    /// The system is out of something.
+    Exhausted,
+}
+
 /// What one attempt to accept led to.
 enum Attempt {
     Session(Box<Session>),
@@ -73,15 +104,11 @@ enum Attempt {
 }
 
 impl Acceptor {
-    pub(crate) fn new(
-        core: Arc<Core>,
-        listeners: Vec<Listener>,
-        max_connections: usize,
-        started: Sender<()>,
-    ) -> Self {
+    pub(crate) fn new(core: Arc<Core>, listeners: Vec<Listener>, started: Sender<()>) -> Self {
         let state = State {
             dead_calls: vec![0; listeners.len()],
             listeners: listeners.into_iter().map(Arc::new).collect(),
+            candidate: None,
             next: 0,
             paused_until: None,
             failure: None,
@@ -89,7 +116,6 @@ impl Acceptor {
         let inner = Inner {
             core,
             state: Mutex::new(state),
-            max_connections,
             started: Mutex::new(Some(started)),
             bell: OnceLock::new(),
         };
@@ -173,18 +199,25 @@ impl Acceptor {
     /// Closes a session that cannot be run, because no thread could be started for it, say; counts
     /// it as refused, and stops accepting for a moment.
     pub fn refuse(&self, session: Session, error: &io::Error) {
-        session.refuse(error);
+        session.refuse(Refusal::Backend(error));
         self.pause(Instant::now());
     }
 
     /// The backend has returned: lets go of the ports.
     pub(crate) fn close(&self) {
-        self.lock().listeners.clear();
+        self.lock().close_listeners();
     }
 
-    /// The most connections that may be open at the same time.
+    /// The most connections that may be open at the same time. It can be changed while the server
+    /// runs, up to what [`lower_ceiling`](Self::lower_ceiling) allows.
     pub fn max_connections(&self) -> usize {
-        self.inner.max_connections
+        self.inner.core.max_connections()
+    }
+
+    /// Says how many connections this backend can run at most, whatever the limit is raised to.
+    /// Default: as many as the process may have descriptors.
+    pub fn lower_ceiling(&self, ceiling: usize) {
+        self.inner.core.lower_ceiling(ceiling);
     }
 
     /// How many connections are live now: open ones, and those that linger.
@@ -204,12 +237,12 @@ impl Acceptor {
             if let Some(session) = self.last_from_backlog(now) {
                 return Ok(Attempt::Session(Box::new(session)));
             }
-            self.lock().listeners.clear();
+            self.lock().close_listeners();
             core.shutdown.listeners_are_closed();
         }
         let (next, give_up) = core.advance(now);
         if core.env.phase() > Phase::Running {
-            self.lock().listeners.clear();
+            self.lock().close_listeners();
             if give_up || core.live.count() == 0 {
                 return Ok(Attempt::Finished);
             }
@@ -237,73 +270,145 @@ impl Acceptor {
         }
     }
 
-    /// Takes one connection from whichever listener has one.
+    /// Takes one connection from whichever listener has one, if there is room for it.
     fn try_listeners(
         &self,
         state: &mut State,
         now: Instant,
         next: Option<Instant>,
     ) -> Result<Attempt, ServeError> {
-        let core = &self.inner.core;
-        if !core.live.reserve(self.inner.max_connections) {
-            // The place that is given back next wakes us.
-            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
-        }
-        let mut asked = 0;
         let mut failures = 0;
-        while asked < state.listeners.len() {
-            if failures > core.env.limits.accepts_per_turn {
-                // However fast peers abort their connections, others have their turn.
+        let wait = |read, again| {
+            Ok(Attempt::Wait(Wants { read, again, deadline: next, ..Wants::default() }))
+        };
+        loop {
+            // Without room, the place that is given back next wakes us.
+            let Some(room) = self.room(state) else { return wait(false, false) };
+            let accepted = match state.candidate.take().filter(|_| room == Room::Place) {
+                Some(candidate) => Accepted::Candidate(candidate),
+                None => self.accept_one(state, &mut failures),
+            };
+            if let Accepted::Candidate(candidate) = accepted {
+                match self.admit(candidate, room, state, now) {
+                    Ok(Some(session)) => return Ok(Attempt::Session(Box::new(session))),
+                    Ok(None) => failures += 1,
+                    Err((addr, error)) => {
+                        failures += 1;
+                        self.accept_failed(&addr, &error, false);
+                    }
+                }
+                continue;
+            }
+            if room != Room::Later {
                 self.unreserve();
-                return Ok(Attempt::Wait(Wants {
-                    read: true,
-                    again: true,
-                    deadline: next,
-                    ..Wants::default()
-                }));
+            }
+            match accepted {
+                // However fast peers abort their connections, others have their turn.
+                Accepted::Enough => return wait(true, true),
+                Accepted::Exhausted => {
+                    return Ok(Attempt::Wait(self.start_pause(state, now, next)));
+                }
+                Accepted::Nothing | Accepted::Candidate(_) => (),
+            }
+            return match state.failure.take() {
+                Some(failure) if state.listeners.is_empty() => Err(failure),
+                _ => wait(true, false),
+            };
+        }
+    }
+
+    /// What there is for a connection that comes now: a place is reserved, if it is one.
+    fn room(&self, state: &State) -> Option<Room> {
+        let core = &self.inner.core;
+        if core.live.reserve(core.max_connections()) {
+            return Some(Room::Place);
+        }
+        match core.env.limits.at_limit {
+            AtLimit::Wait => None,
+            AtLimit::Reject => {
+                core.live.reserve_extra();
+                Some(Room::Refusal)
+            }
+            AtLimit::CloseOldestIdle => state.candidate.is_none().then_some(Room::Later),
+        }
+    }
+
+    /// Makes a session of a connection, or refuses it, or keeps it until there is a place.
+    fn admit(
+        &self,
+        candidate: Candidate,
+        room: Room,
+        state: &mut State,
+        now: Instant,
+    ) -> Result<Option<Session>, (Addr, io::Error)> {
+        let core = &self.inner.core;
+        if room == Room::Later {
+            state.candidate = Some(candidate);
+            core.evict_oldest(now);
+            return Ok(None);
+        }
+        let Candidate { listener, stream, addr } = candidate;
+        let session = self.set_up(&listener, stream, addr, now);
+        let session = session.map_err(|error| {
+            self.unreserve();
+            (listener.local_addr().clone(), error)
+        })?;
+        match self.objection(&session, room) {
+            Some(why) => session.refuse(why),
+            None => return Ok(Some(session)),
+        }
+        Ok(None)
+    }
+
+    /// Why a connection has to go again, if it has. It is counted for its address in any case.
+    fn objection(&self, session: &Session, room: Room) -> Option<Refusal<'static>> {
+        let core = &self.inner.core;
+        let per_address = core.env.limits.per_address.get();
+        let is_many = |max: &usize| core.live.count_address(session.peer().addr()) > *max;
+        let crowd = per_address.filter(is_many).map(|max| Refusal::Address { max });
+        let full = Refusal::Full { max: core.max_connections() };
+        (room == Room::Refusal).then_some(full).or(crowd)
+    }
+
+    /// Asks each listener in turn, until one has a connection or all have none.
+    fn accept_one(&self, state: &mut State, failures: &mut usize) -> Accepted {
+        let mut asked = 0;
+        while asked < state.listeners.len() {
+            if *failures > self.inner.core.env.limits.accepts_per_turn {
+                return Accepted::Enough;
             }
             let at = state.next % state.listeners.len();
             let listener = Arc::clone(&state.listeners[at]);
-            match listener.accept() {
+            let error = match listener.accept() {
                 Ok((stream, addr)) => {
                     state.dead_calls[at] = 0;
-                    match self.set_up(&listener, stream, addr, now) {
-                        Ok(session) => return Ok(Attempt::Session(Box::new(session))),
-                        Err(error) => {
-                            failures += 1;
-                            self.accept_failed(listener.local_addr(), &error, false);
-                        }
+                    return Accepted::Candidate(Candidate { listener, stream, addr });
+                }
+                Err(error) => error,
+            };
+            match accept_policy(&error) {
+                AcceptPolicy::WouldBlock => {
+                    asked += 1;
+                    state.next += 1;
+                }
+                AcceptPolicy::Retry => {
+                    *failures += 1;
+                    self.accept_failed(listener.local_addr(), &error, false);
+                }
+                AcceptPolicy::Pause => {
+                    self.accept_failed(listener.local_addr(), &error, true);
+                    return Accepted::Exhausted;
+                }
+                AcceptPolicy::Dead => {
+                    state.dead_calls[at] += 1;
+                    self.accept_failed(listener.local_addr(), &error, false);
+                    if state.dead_calls[at] >= DEAD_CALLS {
+                        self.bury(state, at, error);
                     }
                 }
-                Err(error) => match accept_policy(&error) {
-                    AcceptPolicy::WouldBlock => {
-                        asked += 1;
-                        state.next += 1;
-                    }
-                    AcceptPolicy::Retry => {
-                        failures += 1;
-                        self.accept_failed(listener.local_addr(), &error, false);
-                    }
-                    AcceptPolicy::Pause => {
-                        self.accept_failed(listener.local_addr(), &error, true);
-                        self.unreserve();
-                        return Ok(Attempt::Wait(self.start_pause(state, now, next)));
-                    }
-                    AcceptPolicy::Dead => {
-                        state.dead_calls[at] += 1;
-                        self.accept_failed(listener.local_addr(), &error, false);
-                        if state.dead_calls[at] >= DEAD_CALLS {
-                            self.bury(state, at, error);
-                        }
-                    }
-                },
             }
         }
-        self.unreserve();
-        match state.failure.take() {
-            Some(failure) if state.listeners.is_empty() => Err(failure),
-            _ => Ok(Attempt::Wait(Wants { read: true, deadline: next, ..Wants::default() })),
-        }
+        Accepted::Nothing
     }
 
     /// Makes a session of a connection, in the place that was reserved.
@@ -394,6 +499,14 @@ impl Acceptor {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets go of the ports, and of whoever waits for a place.
+    fn close_listeners(&mut self) {
+        self.listeners.clear();
+        self.candidate = None;
     }
 }
 

@@ -142,7 +142,7 @@ pub use backend::{
 };
 pub use buffer::Input;
 pub use client::Client;
-pub use connection::{Limits, Ready, Timeouts, Turn, Wants};
+pub use connection::{AtLimit, Limits, Ready, Timeouts, Turn, Wants};
 pub use framed::{FnService, Framed, IntoAction, Replies, Reply, ReplyError, Service};
 pub use handler::{
     Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,

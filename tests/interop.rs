@@ -335,9 +335,11 @@ fn wait_for_refusal(addr: SocketAddr) {
     let until = Instant::now() + process::PATIENCE;
     while let Ok(mut stream) = TcpStream::connect(addr) {
         assert!(Instant::now() < until, "{addr} is still listened on");
-        // It is served, or it was in the backlog and is told of the end: either way this ends.
+        // It is served, or it was in the backlog and is told of the end: either way this ends. Its
+        // byte makes it one that a drain does not wait for.
+        let _ = stream.write_all(b"x");
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let _ = stream.read(&mut [0]);
+        let _ = stream.read_to_end(&mut Vec::new());
     }
 }
 

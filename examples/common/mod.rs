@@ -186,8 +186,8 @@ impl Observer for Said {
         self.0.closed(connection);
     }
 
-    fn refused(&self, peer: &Peer, error: &std::io::Error) {
-        self.0.refused(peer, error);
+    fn refused(&self, peer: &Peer, why: &polyserve::observe::Refusal<'_>) {
+        self.0.refused(peer, why);
     }
 
     fn accept_failed(

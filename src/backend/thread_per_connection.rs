@@ -1,7 +1,7 @@
 //! The classic: accept, and run a thread for the connection.
 
 use super::Backend;
-use super::threads::{STUCK, ThreadOptions, Threads, check_count};
+use super::threads::{MAX_THREADS, STUCK, ThreadOptions, Threads, check_count};
 use crate::acceptor::Acceptor;
 use crate::serve_error::ServeError;
 use crate::session::{Scratch, Session};
@@ -77,6 +77,7 @@ impl Default for ThreadPerConnection {
 impl Backend for ThreadPerConnection {
     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
         check_count(acceptor.max_connections())?;
+        acceptor.lower_ceiling(MAX_THREADS);
         let mut threads = Threads::new(self.threads.clone(), 0);
         while let Some(session) = acceptor.accept()? {
             threads.reap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub(crate) const STUCK: Duration = Duration::from_millis(50);
 
 /// More threads than this are refused on any system.
-const MAX_THREADS: usize = 8_192;
+pub(crate) const MAX_THREADS: usize = 8_192;
 
 /// What a thread may take of the process's memory maps: its stack, the guard page of that, the
 /// alternative signal stack and its guard page, and as much again for what it does.

@@ -7,13 +7,18 @@ use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
 use crate::handler::CloseReason;
 use std::time::{Duration, Instant};
 
+/// How long after its accept a connection that has said nothing yet is not idle for a drain: its
+/// first request may be on its way. A round trip between continents takes less.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Clocks that are read later than this are read too late: the process was stopped, or starved.
 const LATE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// When something is due next.
     pub(super) fn next_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
-        let idle = self.idle_deadline(env, now);
+        let idle = [self.idle_deadline(env, now), self.fresh_until(env, now)];
+        let idle = idle.into_iter().flatten().min();
         let Some(extras) = &self.extras else { return idle };
         let linger = extras
             .linger
@@ -102,6 +107,20 @@ impl Connection {
             let action = self.call(around, |handler, cx| handler.on_timer(cx));
             self.follow(action, around);
         }
+    }
+
+    /// Whether a drain should wait for the first word of a connection that was accepted just now.
+    pub(crate) fn is_fresh(&self, env: &Env, now: Instant) -> bool {
+        self.fresh_until(env, now).is_some_and(|until| now < until)
+    }
+
+    /// When a drain has waited for the first word for long enough. Nothing is waited for from whoever
+    /// is at work already, or does not read.
+    fn fresh_until(&self, env: &Env, now: Instant) -> Option<Instant> {
+        let waits = env.phase() == Phase::Draining
+            && !(self.flags.any_data || self.saw_eof() || self.was_told());
+        let since = self.idle_since().filter(|_| waits)?;
+        env.after(since, FRESH, now)
     }
 
     /// The instant at which the peer has been silent for too long, where that counts.

@@ -34,6 +34,11 @@ pub(crate) struct Tick(u32);
 
 impl Tick {
     pub(crate) const LENGTH: Duration = Duration::from_millis(8);
+
+    /// How many ticks passed from here until `now`; none if this lies ahead.
+    pub(crate) fn until(self, now: Tick) -> u32 {
+        (now.0.wrapping_sub(self.0) as i32).max(0).unsigned_abs()
+    }
 }
 
 impl Env {
@@ -68,7 +73,7 @@ impl Env {
     /// When `timeout` after `tick` is over for sure: never early. `None` is beyond the clock.
     pub(crate) fn after(&self, tick: Tick, timeout: Duration, now: Instant) -> Option<Instant> {
         // A tick may lie ahead of `now`: a callback took its time, and this `now` was taken before.
-        let age = (self.tick(now).0.wrapping_sub(tick.0) as i32).max(0).unsigned_abs();
+        let age = tick.until(self.tick(now));
         let since = Tick::LENGTH * age;
         // `tick` began at most `since` plus one tick before now; it ended at least `since` minus
         // one tick before. Counting from the start of now's tick keeps the result stable.

@@ -1,6 +1,7 @@
 //! The bounds that a connection keeps.
 
 use crate::limit::Limit;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// How much of everything a server and each of its connections may use.
@@ -16,11 +17,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections open at the same time, counted exactly, lingering ones included. At the limit
-    /// the server stops accepting: new connections wait in the system's backlog. `None` takes the
-    /// backend's own default (4,096 for a thread per connection, else 10,000), at most the
-    /// process's limit of descriptors less 64. Default: `None`.
+    /// Connections open at the same time, counted exactly, lingering ones included. What happens
+    /// to one that comes at the limit is said by `at_limit`. `None` takes the backend's own
+    /// default (4,096 for a thread per connection, else 10,000), at most the process's limit of
+    /// descriptors less 64. It can be changed while the server runs, by
+    /// [`Control::set_max_connections`](crate::Control::set_max_connections). Default: `None`.
     pub max_connections: Option<usize>,
+    /// What happens to a connection that comes when `max_connections` are open. Default:
+    /// [`AtLimit::Wait`].
+    pub at_limit: AtLimit,
+    /// Connections from one IP address at the same time; IPv6 addresses count by their first 64
+    /// bits, which is what one customer is given (RFC 6177), and Unix sockets do not count. One
+    /// more is refused. Off by default, since many users may share one address (NAT).
+    pub per_address: Limit<usize>,
+    /// What a connection that is refused for one of the two limits is sent before it is closed, as
+    /// far as its send buffer takes it. It goes to the socket as it is, past any layer. Default:
+    /// nothing.
+    pub farewell: Cow<'static, [u8]>,
     /// Bytes that a handler may leave in its input and still ask for more. Above it the connection
     /// is closed with [`CloseReason::InputLimit`](crate::CloseReason::InputLimit). Default: 1 MiB and
     /// 64 KiB, room for a frame of the codecs' limit and what surrounds it.
@@ -45,6 +58,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: None,
+            at_limit: AtLimit::Wait,
+            per_address: Limit::Unlimited,
+            farewell: Cow::Borrowed(&[]),
             input: (1024 + 64) * 1024,
             output_high: 256 * 1024,
             output_low: 64 * 1024,
@@ -53,6 +69,23 @@ impl Default for Limits {
             accepts_per_turn: 64,
         }
     }
+}
+
+/// What happens to a connection that comes when the server is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// It waits in the system's backlog until there is a place. When the backlog is full as well,
+    /// the system ignores further attempts, and clients try again by themselves (tcp(7)).
+    #[default]
+    Wait,
+    /// It is accepted, sent [`Limits::farewell`], and closed. The observer is told
+    /// [`refused`](crate::Observer::refused).
+    Reject,
+    /// The connection that has been idle for longest is closed to make room, with
+    /// [`CloseReason::Evicted`](crate::CloseReason::Evicted). Those that are busy, or whose bytes
+    /// have just come, are not idle; while all are busy, the new one waits.
+    CloseOldestIdle,
 }
 
 /// How long a server waits for what.

@@ -21,7 +21,7 @@ mod wants;
 
 pub(crate) use env::{Env, Phase, Tick};
 pub(crate) use extras::{Extras, LayerState};
-pub use limits::{Limits, Timeouts};
+pub use limits::{AtLimit, Limits, Timeouts};
 pub use wants::{Ready, Turn, Wants};
 
 use crate::buffer::Input;
@@ -145,6 +145,12 @@ impl Connection {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.state == State::Closing
+    }
+
+    /// Whether it was idle, and makes room for another.
+    pub(crate) fn is_evicted(&self) -> bool {
+        let reason = self.extras.as_ref().and_then(|e| e.reason.as_ref());
+        matches!(reason, Some(CloseReason::Evicted))
     }
 
     pub(crate) fn is_lingering(&self) -> bool {
@@ -483,6 +489,16 @@ impl Connection {
         }
     }
 
+    /// Since when the connection is idle, if it is.
+    pub(crate) fn idle_since(&self) -> Option<Tick> {
+        let idle = match self.state {
+            State::New => true,
+            State::Open => !self.is_busy() && !self.flags.paused,
+            _ => false,
+        };
+        idle.then_some(self.idle_since)
+    }
+
     fn is_busy(&self) -> bool {
         self.flags.busy || self.holds_input() || self.output_held() > 0
     }
@@ -637,8 +653,7 @@ impl Connection {
             self.flags.drain = Drain::Followed;
         }
         if let Some(busy) = requests.busy {
-            self.flags.busy = busy;
-            if !busy {
+            if std::mem::replace(&mut self.flags.busy, busy) && !busy {
                 self.idle_since = around.env.tick(around.now);
             }
         }

@@ -25,7 +25,7 @@ pub enum CloseReason {
     /// The peer finished sending, and the handler's `on_eof` let the connection end.
     PeerClosed,
     /// The handler returned [`Action::Close`](crate::Action::Close), or somebody called
-    /// [`Sender::close`](crate::Sender::close).
+    /// [`Sender::close`](crate::Sender::close) or [`Control::close`](crate::Control::close).
     Closed,
     /// The handler returned [`Action::Abort`](crate::Action::Abort).
     Aborted,
@@ -70,6 +70,9 @@ pub enum CloseReason {
     Shutdown,
     /// The server stopped, or its drain reached the deadline.
     Killed,
+    /// The server was full, and this connection was the one that had been idle for longest: see
+    /// [`AtLimit::CloseOldestIdle`](crate::AtLimit::CloseOldestIdle).
+    Evicted,
     /// The backend dropped the session.
     Backend,
     /// The handler took the socket out of the server by
@@ -101,13 +104,14 @@ pub enum CloseKind {
     Truncated,
     Shutdown,
     Killed,
+    Evicted,
     Backend,
     Taken,
 }
 
 impl CloseKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [CloseKind; 21] = [
+    pub const ALL: [CloseKind; 22] = [
         CloseKind::PeerClosed,
         CloseKind::Closed,
         CloseKind::Aborted,
@@ -127,6 +131,7 @@ impl CloseKind {
         CloseKind::Truncated,
         CloseKind::Shutdown,
         CloseKind::Killed,
+        CloseKind::Evicted,
         CloseKind::Backend,
         CloseKind::Taken,
     ];
@@ -153,6 +158,7 @@ impl CloseKind {
             CloseKind::Truncated => "truncated",
             CloseKind::Shutdown => "shutdown",
             CloseKind::Killed => "killed",
+            CloseKind::Evicted => "evicted",
             CloseKind::Backend => "backend",
             CloseKind::Taken => "taken",
         }
@@ -193,6 +199,7 @@ impl CloseReason {
             CloseReason::Truncated => CloseKind::Truncated,
             CloseReason::Shutdown => CloseKind::Shutdown,
             CloseReason::Killed => CloseKind::Killed,
+            CloseReason::Evicted => CloseKind::Evicted,
             CloseReason::Backend => CloseKind::Backend,
             CloseReason::Taken => CloseKind::Taken,
         }
@@ -243,6 +250,9 @@ impl fmt::Display for CloseReason {
             CloseReason::Shutdown => f.write_str("the server drained"),
             CloseReason::Killed => {
                 f.write_str("the server stopped, or its drain reached the deadline")
+            }
+            CloseReason::Evicted => {
+                f.write_str("the connection was idle, and made room for another")
             }
             CloseReason::Backend => f.write_str("the backend dropped the session"),
             CloseReason::Taken => f.write_str("the handler took the socket"),

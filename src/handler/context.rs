@@ -75,6 +75,7 @@ pub(crate) trait Facts {
     fn local_addr(&self) -> io::Result<Addr>;
     fn may_block(&self) -> bool;
     fn control(&self) -> Control;
+    fn set_counted(&self, counted: bool);
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)>;
     /// The time now, after a callback that may have taken long.
     fn clock(&self) -> Instant;
@@ -228,6 +229,15 @@ impl Context<'_> {
     /// subscription.
     pub fn reset_idle_timeout(&mut self) {
         self.requests.idle_timeout = Some(None);
+    }
+
+    /// Whether this connection counts against
+    /// [`Limits::max_connections`](crate::Limits::max_connections), which all do at first. One that
+    /// is not counted, such as a long-lived subscription or a neighbour in a cluster, takes no
+    /// place from others and is never closed to make room; it still needs a descriptor and, with
+    /// some backends, a thread. It holds at once, until it is set again.
+    pub fn set_counted(&mut self, counted: bool) {
+        self.facts.set_counted(counted);
     }
 
     /// The number of this connection, unique within the server.

@@ -46,6 +46,9 @@ pub(crate) trait ControlTarget: Send + Sync {
     fn begin_drain(&self, grace: Duration, deadline: Duration);
     fn stop(&self);
     fn set_accepting(&self, accepting: bool);
+    fn max_connections(&self) -> usize;
+    fn set_max_connections(&self, max: usize) -> usize;
+    fn close(&self, id: ConnectionId) -> bool;
     fn stats(&self) -> Snapshot;
     fn connections(&self) -> Vec<ConnectionInfo>;
 }
@@ -86,6 +89,24 @@ impl Control {
     /// Accepts again after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.0.set_accepting(true);
+    }
+
+    /// The most connections that may be open at the same time.
+    pub fn max_connections(&self) -> usize {
+        self.0.max_connections()
+    }
+
+    /// Changes [`Limits::max_connections`](crate::Limits::max_connections) from now on, and returns
+    /// what it is then: at least 1, and at most what the process's limit of descriptors and the
+    /// backend leave room for. Connections above a lowered limit are not closed.
+    pub fn set_max_connections(&self, max: usize) -> usize {
+        self.0.set_max_connections(max)
+    }
+
+    /// Closes a connection as [`Action::Close`](crate::Action::Close) does, soon: what it has sent
+    /// is written first. Returns whether there is such a connection.
+    pub fn close(&self, id: ConnectionId) -> bool {
+        self.0.close(id)
     }
 
     /// The server's counters, all taken at the same instant.

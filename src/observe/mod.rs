@@ -12,6 +12,7 @@ pub use stderr::StderrObserver;
 use crate::addr::Addr;
 use crate::handler::{CloseReason, ConnectionId, Peer};
 use crate::shutdown::DrainReport;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -48,9 +49,9 @@ pub trait Observer: Send + Sync + 'static {
     /// accepted and not refused, also for those that ended before they were opened.
     fn closed(&self, connection: &Closed<'_>) {}
 
-    /// A connection was accepted and closed again, because no thread could be started for it, or
-    /// it could not be set up.
-    fn refused(&self, peer: &Peer, error: &io::Error) {}
+    /// A connection was accepted and closed again, because of a limit, or because no thread could
+    /// be started for it.
+    fn refused(&self, peer: &Peer, why: &Refusal<'_>) {}
 
     /// `accept` failed. With a `pause`, nothing is accepted for that long: the system is out of
     /// something. Without one, the error belonged to a single connection, or is tried again.
@@ -69,6 +70,44 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The drain is over.
     fn drained(&self, report: &DrainReport) {}
+}
+
+/// Why a connection was refused, as [`Observer::refused`] is told.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Refusal<'a> {
+    /// The server was full, and is told to [reject](crate::AtLimit::Reject) then.
+    Full {
+        /// The limit.
+        max: usize,
+    },
+    /// There were too many connections from its address: see
+    /// [`Limits::per_address`](crate::Limits::per_address).
+    Address {
+        /// The limit.
+        max: usize,
+    },
+    /// The backend could not run it.
+    Backend(&'a io::Error),
+}
+
+impl Refusal<'_> {
+    /// Whether a limit was the reason, rather than a failure.
+    pub fn is_by_limit(&self) -> bool {
+        !matches!(self, Refusal::Backend(_))
+    }
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Full { max } => write!(f, "{max} connections are open, which is the limit"),
+            Refusal::Address { max } => {
+                write!(f, "{max} connections of its address are open, which is the limit")
+            }
+            Refusal::Backend(error) => error.fmt(f),
+        }
+    }
 }
 
 /// A connection that has ended, as [`Observer::closed`] is told.

@@ -1,6 +1,6 @@
 //! One line on standard error for each event that somebody should see.
 
-use super::{Closed, Observer};
+use super::{Closed, Observer, Refusal};
 use crate::addr::Addr;
 use crate::handler::{CloseKind, Peer};
 use crate::shutdown::DrainReport;
@@ -75,8 +75,8 @@ impl Observer for StderrObserver {
         }
     }
 
-    fn refused(&self, peer: &Peer, error: &io::Error) {
-        self.failure("refused", &format_args!("refused a connection from {peer}: {error}"));
+    fn refused(&self, peer: &Peer, why: &Refusal<'_>) {
+        self.failure("refused", &format_args!("refused a connection from {peer}: {why}"));
     }
 
     fn accept_failed(&self, addr: &Addr, error: &io::Error, pause: Option<Duration>) {

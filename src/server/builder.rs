@@ -69,7 +69,6 @@ pub struct Server {
     core: Arc<Core>,
     backend: Box<dyn Backend>,
     listeners: Vec<Listener>,
-    max_connections: usize,
 }
 
 impl Builder {
@@ -181,17 +180,14 @@ impl Builder {
             return Err(ConfigError::NoListener.into());
         }
         let wanted = self.limits.max_connections.unwrap_or(self.backend.default_max_connections());
-        let max_connections = wanted.min(room_for_connections());
+        let ceiling = room_for_connections();
+        let max_connections = wanted.min(ceiling);
         let core = Core::new(self.limits, self.timeouts, self.observer, self.layers);
+        core.limit_connections(max_connections, ceiling);
         if max_connections < wanted {
             core.observe(|o| o.limit_lowered(wanted, max_connections));
         }
-        Ok(Server {
-            core: Arc::new(core),
-            backend: self.backend,
-            listeners: self.listeners,
-            max_connections,
-        })
+        Ok(Server { core: Arc::new(core), backend: self.backend, listeners: self.listeners })
     }
 
     /// [`build`](Self::build), then [`Server::serve`].
@@ -297,8 +293,8 @@ impl Server {
     }
 
     fn run(self, started: Sender<()>) -> Result<(), ServeError> {
-        let Server { core, mut backend, listeners, max_connections } = self;
-        let acceptor = Acceptor::new(Arc::clone(&core), listeners, max_connections, started);
+        let Server { core, mut backend, listeners } = self;
+        let acceptor = Acceptor::new(Arc::clone(&core), listeners, started);
         let result = catch_unwind(AssertUnwindSafe(|| backend.run(&acceptor)))
             .unwrap_or_else(|payload| Err(ServeError::Panic(panic_message(payload))));
         drop(backend);
@@ -312,6 +308,9 @@ impl Server {
 fn check(limits: &Limits) -> Result<(), ConfigError> {
     let Limits { output_low: low, output_high: high, output_hard: hard, .. } = *limits;
     if limits.max_connections == Some(0) {
+        return Err(ConfigError::NoConnections);
+    }
+    if limits.per_address == Limit::At(0) {
         return Err(ConfigError::NoConnections);
     }
     if limits.input == 0 {
@@ -364,7 +363,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("backend", &self.backend)
             .field("listeners", &self.listeners)
-            .field("max_connections", &self.max_connections)
+            .field("max_connections", &self.core.max_connections())
             .finish_non_exhaustive()
     }
 }

@@ -2,14 +2,14 @@
 
 use super::live::{Live, Reach};
 use crate::connection::{Env, Limits, Timeouts, drop_payload};
-use crate::handler::{ConnectionInfo, ControlTarget, Handler, Peer, Wake};
+use crate::handler::{ConnectionId, ConnectionInfo, ControlTarget, Handler, Peer, Wake};
 use crate::layer::Layer;
 use crate::net::WakeFd;
 use crate::observe::{Observer, Snapshot};
 use crate::shutdown::{DrainReport, Shutdown};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ pub(crate) struct Core {
     /// From the start of the server to its end: what it captured is not kept by a `Control`.
     factory: Mutex<Option<Arc<Factory>>>,
     accepting: AtomicBool,
+    max_connections: AtomicUsize,
+    /// What that may be raised to: what descriptors and the backend leave room for.
+    ceiling: AtomicUsize,
     /// How to have the acceptor look again.
     acceptor: Mutex<AcceptorReach>,
     /// The counters as they were when the end began.
@@ -70,6 +73,8 @@ impl Core {
             layers,
             factory: Mutex::default(),
             accepting: AtomicBool::new(true),
+            max_connections: AtomicUsize::new(usize::MAX),
+            ceiling: AtomicUsize::new(usize::MAX),
             acceptor: Mutex::default(),
             at_drain: OnceLock::new(),
         }
@@ -113,6 +118,22 @@ impl Core {
         }
     }
 
+    /// Says how many connections there may be, and how many more at most later on.
+    pub(crate) fn limit_connections(&self, max: usize, ceiling: usize) {
+        self.ceiling.fetch_min(ceiling, Ordering::Relaxed);
+        self.max_connections.store(max, Ordering::Relaxed);
+    }
+
+    /// The backend can not run more connections than this.
+    pub(crate) fn lower_ceiling(&self, ceiling: usize) {
+        self.ceiling.fetch_min(ceiling, Ordering::Relaxed);
+    }
+
+    /// Has the connection that has been idle for longest make room for another.
+    pub(crate) fn evict_oldest(&self, now: Instant) {
+        reach_out(&self.live.evict_oldest(self.env.tick(now)));
+    }
+
     pub(crate) fn is_accepting(&self) -> bool {
         self.accepting.load(Ordering::Relaxed)
     }
@@ -137,11 +158,7 @@ impl Core {
         let step = self.shutdown.advance(now);
         if let Some(phase) = step.enter {
             self.env.set_phase(phase);
-            self.live.wake_all(|reach| match reach {
-                Reach::Wake(wake, key) => wake.wake(*key),
-                Reach::Thread(None) => (),
-                Reach::Thread(Some(handle)) => handle.interrupt(),
-            });
+            self.live.wake_all(reach_out);
             self.wake_acceptor();
         }
         if step.give_up {
@@ -185,6 +202,15 @@ impl Core {
     }
 }
 
+/// Has a session look at what was changed before, also if its thread blocks in a read.
+fn reach_out(reach: &Reach) {
+    match reach {
+        Reach::Wake(wake, key) => wake.wake(*key),
+        Reach::Thread(None) => (),
+        Reach::Thread(Some(handle)) => handle.interrupt(),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -208,6 +234,23 @@ impl ControlTarget for Core {
     fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Ordering::Relaxed);
         self.wake_acceptor();
+    }
+
+    fn max_connections(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
+    }
+
+    fn set_max_connections(&self, max: usize) -> usize {
+        let granted = max.clamp(1, self.ceiling.load(Ordering::Relaxed).max(1));
+        self.max_connections.store(granted, Ordering::Relaxed);
+        self.wake_acceptor();
+        granted
+    }
+
+    fn close(&self, id: ConnectionId) -> bool {
+        let reach = self.live.order_close(id);
+        reach.iter().for_each(reach_out);
+        reach.is_some()
     }
 
     fn stats(&self) -> Snapshot {

@@ -1,7 +1,10 @@
 //! The connections that are there: how many, which, and how to reach each.
 
 use super::blocking::BlockingHandle;
+use super::crowd::{Addresses, IdleSince, Uncounted};
+use super::orders::{Order, Orders, Pending};
 use crate::addr::Addr;
+use crate::connection::Tick;
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
 use crate::observe::{Counters, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +14,14 @@ use std::time::{Duration, Instant};
 /// is closed, so their number is exact.
 pub(crate) struct Live {
     table: Mutex<Table>,
+    pending: Pending,
     /// What entries count their age from.
     epoch: Instant,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { table: Mutex::default(), epoch: Instant::now() }
+        Self { table: Mutex::default(), pending: Pending::default(), epoch: Instant::now() }
     }
 }
 
@@ -31,6 +35,10 @@ struct Table {
     /// Somebody waits for a place.
     wanted: bool,
     counters: Counters,
+    uncounted: Uncounted,
+    addresses: Addresses,
+    idle: IdleSince,
+    orders: Orders,
 }
 
 /// One connection. There is one for each, however idle, so it is kept small.
@@ -64,11 +72,17 @@ impl Live {
     /// Takes a place, if fewer than `max` are taken. If not, `release` will tell that one is free.
     pub(crate) fn reserve(&self, max: usize) -> bool {
         let mut table = self.lock();
-        table.wanted = table.count >= max;
+        table.wanted = table.count - table.uncounted.len() >= max;
         if !table.wanted {
             table.count += 1;
+            table.idle.settle();
         }
         !table.wanted
+    }
+
+    /// Takes a place above the limit, for a connection that is closed again at once.
+    pub(crate) fn reserve_extra(&self) {
+        self.lock().count += 1;
     }
 
     /// Gives back a place that was not used.
@@ -94,6 +108,58 @@ impl Live {
         };
         table.entries[key as usize] = entry;
         (LiveKey(key), id)
+    }
+
+    /// Counts a connection for its address, and tells how many of that there are now.
+    pub(crate) fn count_address(&self, peer: &Addr) -> usize {
+        self.lock().addresses.add(peer)
+    }
+
+    /// Says whether a connection counts against the limit. Returns whether somebody waits for the
+    /// place that this has freed.
+    pub(crate) fn set_counted(&self, key: LiveKey, counted: bool) -> bool {
+        let mut table = self.lock();
+        if counted {
+            table.uncounted.remove(&key.0);
+            return false;
+        }
+        table.uncounted.insert(key.0) && std::mem::take(&mut table.wanted)
+    }
+
+    /// Notes since when a connection is idle, if it is. `true` if it is to make room.
+    pub(crate) fn note_idle(&self, key: LiveKey, since: Option<Tick>) -> bool {
+        let mut table = self.lock();
+        let since = since.filter(|_| !table.uncounted.contains(&key.0));
+        table.idle.note(key.0, since)
+    }
+
+    /// Orders the connection that has been idle for longest to make room, and returns how to have
+    /// it look.
+    pub(crate) fn evict_oldest(&self, now: Tick) -> Reach {
+        let mut table = self.lock();
+        let Table { idle, orders, entries, .. } = &mut *table;
+        let Some(place) = idle.take_oldest(now) else { return Reach::NOBODY };
+        orders.give(place, Order::Evict, &self.pending);
+        entries[place as usize].as_ref().map_or(Reach::NOBODY, |entry| entry.reach.clone())
+    }
+
+    /// Orders a connection to close, and returns how to have it look; `None` if it is not there.
+    pub(crate) fn order_close(&self, id: ConnectionId) -> Option<Reach> {
+        let mut table = self.lock();
+        let Table { orders, entries, .. } = &mut *table;
+        let mut known = (0..).zip(entries.iter());
+        let is_it = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.id == id);
+        let (place, entry) = known.find(|(_, entry)| is_it(entry))?;
+        orders.give(place, Order::Close, &self.pending);
+        entry.as_ref().map(|entry| entry.reach.clone())
+    }
+
+    /// What a connection is ordered to do.
+    pub(crate) fn take_order(&self, key: LiveKey) -> Option<Order> {
+        match self.pending.any() {
+            true => self.lock().orders.take(key.0, &self.pending),
+            false => None,
+        }
     }
 
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
@@ -140,7 +206,13 @@ impl Live {
     pub(crate) fn release(&self, key: LiveKey) -> (bool, bool) {
         let mut table = self.lock();
         table.count -= 1;
+        table.uncounted.remove(&key.0);
+        table.idle.forget(key.0);
+        table.orders.take(key.0, &self.pending);
         let entry = table.entries[key.0 as usize].take();
+        if let Some(entry) = &entry {
+            table.addresses.remove(&entry.peer);
+        }
         table.free.push(key.0);
         let told = (std::mem::take(&mut table.wanted), table.count == 0);
         drop(table);

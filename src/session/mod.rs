@@ -2,7 +2,9 @@
 
 mod blocking;
 mod core;
+mod crowd;
 mod live;
+mod orders;
 mod pump;
 mod scratch;
 
@@ -12,11 +14,12 @@ pub(crate) use pump::Transport;
 pub(crate) use pump::{Host, Pump};
 pub use scratch::Scratch;
 
-use crate::connection::{Connection, Env, Ready, Turn, panic_message};
+use crate::connection::{Connection, Env, Ready, Tick, Turn, panic_message};
 use crate::handler::{CloseReason, ConnectionId, Control, Facts, Handler, Peer, Wake};
 use crate::net::{Addr, Stream, TakenStream};
-use crate::observe::Closed;
+use crate::observe::{Closed, Refusal};
 use live::{LiveKey, Reach};
+pub(crate) use orders::Order;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -120,10 +123,15 @@ impl Session {
     }
 
     /// Closes a connection that nobody will run, and counts it as refused.
-    pub(crate) fn refuse(mut self, error: &io::Error) {
+    pub(crate) fn refuse(mut self, why: Refusal<'_>) {
         self.identity.refused = true;
-        let peer = &self.identity.peer;
-        self.identity.core.observe(|o| o.refused(peer, error));
+        let Identity { peer, core, .. } = &self.identity;
+        core.observe(|o| o.refused(peer, &why));
+        let farewell = &core.env.limits.farewell;
+        if why.is_by_limit() && !farewell.is_empty() {
+            // As much as fits at once: nobody waits for a peer that is refused.
+            let _ = self.stream().send(farewell);
+        }
         // What the peer has sent already would turn the close into a reset.
         let _ = self.stream().recv(&mut [0; 4096]);
         let _ = self.stream().shutdown(std::net::Shutdown::Write);
@@ -265,6 +273,13 @@ impl Facts for SessionHost<'_> {
         Instant::now()
     }
 
+    fn set_counted(&self, counted: bool) {
+        let core = &self.identity.core;
+        if core.live.set_counted(self.identity.live, counted) {
+            core.wake_acceptor();
+        }
+    }
+
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
         match self.identity.core.live.reach(self.identity.live) {
             Reach::Wake(wake, key) => Some((wake, key)),
@@ -286,6 +301,18 @@ impl Host for SessionHost<'_> {
         let handler = self.identity.core.make_handler(&self.identity.peer);
         self.identity.core.observe(|o| o.opened(self.identity.id, &self.identity.peer));
         handler
+    }
+
+    fn order(&self) -> Option<Order> {
+        self.identity.core.live.take_order(self.identity.live)
+    }
+
+    fn note_idle(&self, since: Option<Tick>) -> bool {
+        self.identity.core.live.note_idle(self.identity.live, since)
+    }
+
+    fn evict_another(&self, now: Instant) {
+        self.identity.core.evict_oldest(now);
     }
 
     fn ended(&self, conn: &Connection, reason: &CloseReason) {

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::handler::{CloseKind, ConnectionId, Handler, Peer};
 use crate::net::Addr;
-use crate::observe::{Closed, Observer};
+use crate::observe::{Closed, Observer, Refusal};
 use crate::serve_error::ServeError;
 use crate::server::{Builder, Server, ServerHandle};
 use crate::shutdown::DrainReport;
@@ -233,7 +233,7 @@ impl Observer for Arc<Events> {
         self.push(Event::Closed { id, kind: reason.kind(), received, sent });
     }
 
-    fn refused(&self, _peer: &Peer, _error: &io::Error) {
+    fn refused(&self, _peer: &Peer, _why: &Refusal<'_>) {
         self.push(Event::Refused);
     }
 

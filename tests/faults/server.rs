@@ -2,7 +2,7 @@
 //! JSON object for each event on standard output.
 
 use polyserve::net::Stale;
-use polyserve::observe::Closed;
+use polyserve::observe::{Closed, Refusal};
 use polyserve::{
     Action, Addr, Backend, BoxError, Builder, ConnectionId, Context, DrainReport, EventLoop,
     Handler, Input, Observer, Peer, Server, SocketOptions, Strategy, ThreadPool, signals,
@@ -158,8 +158,8 @@ impl Observer for Said {
         );
     }
 
-    fn refused(&self, _peer: &Peer, error: &io::Error) {
-        event!("refused", "error": error.to_string());
+    fn refused(&self, _peer: &Peer, why: &Refusal<'_>) {
+        event!("refused", "error": why.to_string());
     }
 
     fn accept_failed(&self, addr: &Addr, error: &io::Error, pause: Option<Duration>) {

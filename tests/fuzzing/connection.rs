@@ -27,6 +27,7 @@ pub(crate) const MUST_REACH: &[&str] = &[
     "truncated",
     "shutdown",
     "killed",
+    "evicted",
     "backend",
     "taken",
 ];
@@ -142,6 +143,7 @@ fn step(first: u8, choices: &mut Choices<'_>) -> Step {
         14 if first >= 72 => Step::GiveUp,
         14 => Step::Close,
         15 => Step::Drain,
+        16 if first >= 72 => Step::Evict,
         16 => Step::Kill,
         17 => Step::Stop,
         18 => {

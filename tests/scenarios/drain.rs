@@ -15,9 +15,32 @@ fn an_idle_connection_is_told_and_closed_at_once() {
         }
         log.take();
         script.drain();
+        if !used {
+            assert!(log.take().is_empty(), "its first request may be on its way");
+            script.advance(2 * SECOND);
+        }
         assert_eq!(log.take(), ["shutdown", "close shutdown"]);
         assert!(script.is_gone(), "there is nothing to linger for");
     }
+}
+
+#[test]
+fn who_connected_just_before_has_a_second_for_its_first_request() {
+    let log = Log::default();
+    let mut script = Probe::echo(&log).script();
+    script.open().drain().advance(SECOND / 2);
+    assert_eq!(log.take(), ["open"]);
+    assert_eq!(script.recv(b"x").output(), b"x");
+    assert_eq!(log.take(), ["data x", "shutdown", "close shutdown"]);
+
+    let mut script = Probe::echo(&log).script();
+    script.open().drain().eof();
+    assert_eq!(log.take(), ["open", "eof ", "close peer_closed"], "its end is a word as well");
+
+    // The second counts from the accept.
+    let mut script = Probe::echo(&log).script();
+    script.open().advance(2 * SECOND).drain();
+    assert_eq!(log.take(), ["open", "shutdown", "close shutdown"]);
 }
 
 #[test]
@@ -68,8 +91,8 @@ fn what_had_arrived_is_shown_before_even_if_it_has_to_wait() {
 fn it_is_told_once() {
     let log = Log::default();
     let mut script = Probe::echo(&log).on_shutdown(|_| Ok(Action::Continue)).script();
-    script.open().drain().drain().turn_with(Ready::BOTH).advance(SECOND);
-    assert_eq!(log.take(), ["open", "shutdown"]);
+    script.recv(b"x").drain().drain().turn_with(Ready::BOTH).advance(SECOND);
+    assert_eq!(log.take(), ["open", "data x", "shutdown"]);
 }
 
 #[test]
@@ -142,12 +165,12 @@ fn what_on_shutdown_sends_is_something_to_finish_whenever_it_is_taken() {
                 Ok(Action::Continue)
             })
             .script();
-        script.open();
+        script.recv(b"x");
         if blocked {
             script.block_output();
         }
         script.drain().unblock_output();
-        assert_eq!(script.output(), b"goodbye");
+        assert_eq!(script.output(), b"xgoodbye");
         assert_eq!(script.close_kind(), Some(CloseKind::Shutdown));
     }
 }
@@ -162,9 +185,9 @@ fn who_is_busy_may_go_on_after_a_last_word() {
             Ok(Action::Pause)
         })
         .script();
-    script.open().drain().recv(b"x").advance(SECOND);
-    assert_eq!((script.output(), script.close_kind()), (b"hurry".to_vec(), None));
-    assert_eq!(log.take(), ["open", "shutdown"]);
+    script.recv(b"w").drain().recv(b"x").advance(SECOND);
+    assert_eq!((script.output(), script.close_kind()), (b"whurry".to_vec(), None));
+    assert_eq!(log.take(), ["open", "data w", "shutdown"]);
 }
 
 #[test]
@@ -185,7 +208,7 @@ fn a_last_word_is_written() {
             Ok(Action::Close)
         })
         .script();
-    assert_eq!(script.open().drain().output(), b"goodbye");
+    assert_eq!(script.recv(b"x").drain().output(), b"xgoodbye");
     assert!(script.fin_sent());
 }
 
@@ -326,5 +349,6 @@ fn whoever_is_not_at_work_but_holds_input_is_busy() {
     let mut script = Script::new(|_| Wanting);
     assert_eq!(script.recv(b"a part").drain().close_kind(), None);
     let mut script = Script::new(|_| Wanting);
-    assert_eq!(script.open().drain().close_kind(), Some(CloseKind::Shutdown));
+    script.open().advance(2 * SECOND).drain();
+    assert_eq!(script.close_kind(), Some(CloseKind::Shutdown));
 }

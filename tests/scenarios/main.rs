@@ -5,6 +5,7 @@ mod actions;
 mod closing;
 mod deadlines;
 mod drain;
+mod eviction;
 mod faults;
 mod groups;
 mod layers;

@@ -252,7 +252,7 @@ fn nothing_is_called_between_taking_the_socket_and_on_close() {
             Ok(Action::Continue)
         })
         .script();
-    script.open().drain();
+    script.open().advance(2 * SECOND).drain();
     assert_eq!(log.take(), ["open", "shutdown", "close shutdown"]);
 
     let mut script = Probe::new(&log)

@@ -81,6 +81,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Drain),
         1 => Just(Step::Kill),
         1 => Just(Step::Stop),
+        2 => Just(Step::Evict),
         6 => any::<(bool, bool)>().prop_map(|(read, write)| Step::Turn(read, write)),
         6 => Just(Step::Settle),
     ]

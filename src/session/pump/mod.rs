@@ -5,8 +5,9 @@
 mod layers;
 mod output;
 
+use super::orders::Order;
 use super::scratch::Scratch;
-use crate::connection::{Around, Connection, Env, Phase, Ready, Turn};
+use crate::connection::{Around, AtLimit, Connection, Env, Phase, Ready, Tick, Turn};
 use crate::handler::{CloseReason, Facts, Handler, Signals};
 use crate::net::{IoClass, Stream, io_class};
 use std::io;
@@ -62,6 +63,12 @@ pub(crate) trait Host: Facts {
     fn env(&self) -> &Env;
     /// Makes the handler. May panic: it is the user's factory.
     fn make_handler(&self) -> Box<dyn Handler>;
+    /// What the connection is ordered to do.
+    fn order(&self) -> Option<Order>;
+    /// Notes since when the connection is idle, if it is. `true` if it is to make room for another.
+    fn note_idle(&self, since: Option<Tick>) -> bool;
+    /// This connection was to make room, and is not idle any more.
+    fn evict_another(&self, now: Instant);
     /// The connection has ended, and its handler is about to be told.
     fn ended(&self, connection: &Connection, reason: &CloseReason);
     /// The handler is released: the connection is over for everybody but the socket.
@@ -155,12 +162,43 @@ impl<'a, T: Transport> Pump<'a, T> {
             None if ready.read || self.conn.has_more_plaintext() => self.read(),
             None => (),
         }
+        if let Some(order) = self.host.order() {
+            self.carry_out(order);
+        }
         self.keep_clocks(ready);
         if phase == Phase::Draining {
             self.drain();
         }
         self.settle();
+        self.make_room();
         self.finish()
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        if order == Order::Close {
+            return self.conn.begin_close(CloseReason::Closed);
+        }
+        // Bytes that have come already count: their peer was not idle.
+        let before = self.conn.received;
+        if self.conn.wants_bytes() {
+            self.read();
+        }
+        if self.conn.idle_since().is_some() && self.conn.received == before {
+            self.conn.begin_close(CloseReason::Evicted);
+        } else {
+            self.host.evict_another(self.now);
+        }
+    }
+
+    /// Notes whether this connection is idle, where the oldest such makes room for new ones.
+    fn make_room(&mut self) {
+        if self.host.env().limits.at_limit != AtLimit::CloseOldestIdle {
+            return;
+        }
+        if self.host.note_idle(self.conn.idle_since()) {
+            self.conn.begin_close(CloseReason::Evicted);
+            self.settle();
+        }
     }
 
     fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
@@ -247,7 +285,8 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Shows what had arrived, then tells the handler.
     fn drain(&mut self) {
-        if self.conn.is_new() {
+        let env = self.host.env();
+        if self.conn.is_new() && !self.conn.is_fresh(env, self.now) {
             return self.conn.begin_close(CloseReason::Shutdown);
         }
         if self.conn.was_told() || !self.conn.is_open() {
@@ -270,9 +309,10 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     /// Whether `on_shutdown` is due. What can not be shown yet, but will be without a further word of
-    /// the peer, comes before.
+    /// the peer, comes before; so does the first word of a peer that connected just now.
     fn may_tell_of_drain(&self) -> bool {
-        self.conn.is_open() && !self.conn.was_told() && !self.conn.is_held_up()
+        let is_ready = self.conn.is_open() && !self.conn.was_told() && !self.conn.is_held_up();
+        is_ready && !self.conn.is_fresh(self.host.env(), self.now)
     }
 
     fn read(&mut self) {

@@ -139,6 +139,14 @@ macro_rules! __conformance_questions {
             any limits a_burst_of_connections_is_all_accepted;
             any limits a_blocking_handler_says_where_it_may;
 
+            any admission a_full_server_may_reject_with_a_word;
+            any admission the_connection_idle_for_longest_makes_room;
+            any admission who_comes_while_all_are_busy_waits_for_one_to_be_idle;
+            any admission connections_of_one_address_are_limited;
+            any admission the_limit_may_change_while_the_server_runs;
+            any admission a_connection_may_be_exempt_from_the_limit;
+            any admission a_connection_can_be_closed_by_its_number;
+
             any drain a_drain_closes_idle_connections_at_once;
             any drain a_drain_of_a_server_without_connections_is_prompt;
             any drain nobody_connects_during_a_drain;

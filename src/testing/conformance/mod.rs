@@ -16,6 +16,7 @@
 //! No question waits for time to pass: each waits for what should happen, for at most a few seconds,
 //! and says what it waited for if that did not happen.
 
+mod admission;
 mod bytes;
 mod checker;
 mod client;

@@ -2,14 +2,14 @@
 
 use super::clock::Clock;
 use super::wire::Wire;
-use crate::connection::{Connection, Env, Limits, Phase, Timeouts};
+use crate::connection::{Connection, Env, Limits, Phase, Tick, Timeouts};
 use crate::handler::{
     CloseKind, CloseReason, ConnectionId, ConnectionInfo, Control, ControlTarget, Facts, Handler,
     Peer, Wake,
 };
 use crate::net::Addr;
 use crate::observe::{Counters, Snapshot};
-use crate::session::Host;
+use crate::session::{Host, Order};
 use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     clock: Clock,
     bell: AtomicBool,
     n_wakes: AtomicUsize,
+    order: Mutex<Option<Order>>,
     outcome: Mutex<Option<Outcome>>,
 }
 
@@ -49,6 +50,7 @@ impl Shared {
             clock,
             bell: AtomicBool::new(false),
             n_wakes: AtomicUsize::new(0),
+            order: Mutex::default(),
             outcome: Mutex::new(None),
         }
     }
@@ -68,6 +70,12 @@ impl Shared {
 
     pub(super) fn outcome(&self) -> Option<Outcome> {
         self.lock().clone()
+    }
+
+    /// Orders the connection to do something, and has it look.
+    pub(super) fn give(&self, order: Order) {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.bell.store(true, Ordering::Release);
     }
 
     /// Enters a phase of the server's end, and has the connection look.
@@ -99,6 +107,22 @@ impl ControlTarget for Shared {
     }
 
     fn set_accepting(&self, _accepting: bool) {}
+
+    fn max_connections(&self) -> usize {
+        1
+    }
+
+    fn set_max_connections(&self, _max: usize) -> usize {
+        1
+    }
+
+    fn close(&self, id: ConnectionId) -> bool {
+        let is_here = id == ConnectionId(1) && self.outcome().is_none();
+        if is_here {
+            self.give(Order::Close);
+        }
+        is_here
+    }
 
     fn stats(&self) -> Snapshot {
         let mut counters = Counters { accepted: 1, ..Counters::default() };
@@ -151,6 +175,8 @@ impl Facts for ScriptHost<'_> {
         Control(Arc::clone(self.shared) as _)
     }
 
+    fn set_counted(&self, _counted: bool) {}
+
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
         Some((Arc::clone(self.shared) as _, 0))
     }
@@ -169,6 +195,16 @@ impl Host for ScriptHost<'_> {
         let factory = self.factory.borrow_mut().take();
         factory.expect("a handler is made once for each connection")(self.peer)
     }
+
+    fn order(&self) -> Option<Order> {
+        self.shared.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn note_idle(&self, _since: Option<Tick>) -> bool {
+        false
+    }
+
+    fn evict_another(&self, _now: Instant) {}
 
     fn ended(&self, _conn: &Connection, _reason: &CloseReason) {}
 

@@ -9,7 +9,7 @@ pub use clock::Clock;
 use crate::connection::{Connection, Limits, Phase, Ready, Timeouts, Turn, Wants};
 use crate::handler::{CloseKind, CloseReason, Handler, Peer};
 use crate::layer::Layer;
-use crate::session::{Host, Pump, Scratch, Transport};
+use crate::session::{Host, Order, Pump, Scratch, Transport};
 use host::{Factory, ScriptHost, Shared, default_peer};
 use std::cell::RefCell;
 use std::fmt;
@@ -335,6 +335,13 @@ impl Script {
     /// The server stops at once.
     pub fn stop(&mut self) -> &mut Self {
         self.shared.enter(Phase::Stopped);
+        self.step()
+    }
+
+    /// The server is full, and has found that this connection has been idle for longest: it makes
+    /// room for another, if it is idle.
+    pub fn evict(&mut self) -> &mut Self {
+        self.shared.give(Order::Evict);
         self.step()
     }
 
