@@ -127,7 +127,9 @@ impl Connection {
     fn idle_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
         let counts = match self.state {
             State::New => true,
-            State::Open => !self.flags.paused && !self.saw_eof() && !self.is_busy(),
+            State::Open => {
+                !(self.flags.paused || self.is_starved() || self.saw_eof() || self.is_busy())
+            }
             _ => false,
         };
         if !counts {

@@ -1,5 +1,6 @@
 //! What all connections of a server have in common, and how they count time.
 
+use super::held::Held;
 use super::limits::{Limits, Timeouts};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Env {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
+    pub(crate) held: Held,
     epoch: Instant,
     phase: AtomicU8,
 }
@@ -43,7 +45,8 @@ impl Tick {
 
 impl Env {
     pub(crate) fn new(limits: Limits, timeouts: Timeouts, epoch: Instant) -> Self {
-        Self { limits, timeouts, epoch, phase: AtomicU8::new(Phase::Running as u8) }
+        let held = Held::new(limits.total_held);
+        Self { limits, timeouts, held, epoch, phase: AtomicU8::new(Phase::Running as u8) }
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -14,6 +14,10 @@ pub(crate) struct Extras {
     pub(crate) input: Buffer,
     /// Output that the system has not taken.
     pub(crate) output: Buffer,
+    /// What it has told that it holds.
+    pub(super) told_held: usize,
+    /// All connections together hold too much for this one to be read.
+    pub(super) starved: bool,
     /// Do not call `on_data` before this many bytes are held.
     pub(super) want: usize,
     pub(crate) outbox: Option<Arc<Outbox>>,
@@ -70,6 +74,8 @@ impl Extras {
     pub(super) fn is_idle(&self) -> bool {
         self.input.is_empty()
             && self.output.is_empty()
+            && self.told_held == 0
+            && !self.starved
             && self.want == 0
             && self.outbox.is_none()
             && self.layer.is_none()

@@ -47,6 +47,13 @@ pub struct Limits {
     /// write-stall time-out while more than this waits is a
     /// [`SlowConsumer`](crate::CloseReason::SlowConsumer). Default: 1 MiB.
     pub output_hard: usize,
+    /// Bytes that all connections hold together: input that was left, and output that waits. (Not
+    /// the messages of senders that still wait as such, which many connections may share.) Above it
+    /// those connections are not read that hold more than their share of it, and a quarter above it
+    /// none is, until it has fallen by an eighth. All time-outs but the idle one go on meanwhile, so
+    /// that a peer which never takes its output, or never ends its message, is closed in the end.
+    /// `usize::MAX` lifts it. Default: 256 MiB.
+    pub total_held: usize,
     /// Bytes of unread input that a connection which was closed still reads and throws away, so
     /// that its last output is not destroyed by a reset. Default: 1 MiB.
     pub lingering: usize,
@@ -65,6 +72,7 @@ impl Default for Limits {
             output_high: 256 * 1024,
             output_low: 64 * 1024,
             output_hard: 1024 * 1024,
+            total_held: 256 * 1024 * 1024,
             lingering: 1024 * 1024,
             accepts_per_turn: 64,
         }

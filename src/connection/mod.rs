@@ -16,6 +16,7 @@ mod closing;
 mod deadlines;
 mod env;
 mod extras;
+mod held;
 mod limits;
 mod wants;
 
@@ -209,8 +210,8 @@ impl Connection {
         match self.state {
             State::New => self.extras.is_some() && !self.flags.throttled,
             State::Open => {
-                let held_up = self.flags.paused || self.flags.throttled || self.flags.again;
-                !held_up && !self.is_taken()
+                let f = &self.flags;
+                !(f.paused || f.throttled || f.again || self.is_taken() || self.is_starved())
             }
             State::Closing | State::Lingering => self.linger_left() > 0,
             State::Done => false,
@@ -394,7 +395,7 @@ impl Connection {
         self.flags.paused = false;
         self.idle_since = now;
         self.flags.again = self.holds_input();
-        if let Some(extras) = &mut self.extras {
+        if let Some(extras) = self.extras.as_mut().filter(|e| !e.starved) {
             extras.probe_at = None;
         }
     }

@@ -10,6 +10,7 @@ use std::fmt;
 pub struct Snapshot {
     counters: Counters,
     live: usize,
+    held: usize,
 }
 
 /// The counters themselves; kept under the lock of the live connections, so that they agree.
@@ -25,7 +26,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn snapshot(&self, live: usize) -> Snapshot {
-        Snapshot { counters: self.clone(), live }
+        Snapshot { counters: self.clone(), live, held: 0 }
     }
 }
 
@@ -50,6 +51,12 @@ impl Snapshot {
         self.live
     }
 
+    /// Bytes that all connections hold together, as of the last turn of each: what
+    /// [`Limits::total_held`](crate::Limits::total_held) bounds.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Connections that ended for this kind of reason.
     pub fn closed(&self, kind: CloseKind) -> u64 {
         self.counters.closed[kind as usize]
@@ -65,6 +72,10 @@ impl Snapshot {
         self.counters.accept_errors
     }
 
+    pub(crate) fn with_held(self, held: usize) -> Self {
+        Self { held, ..self }
+    }
+
     pub(crate) fn finished(&self) -> u64 {
         self.counters.finished
     }
@@ -76,6 +87,7 @@ impl fmt::Debug for Snapshot {
         out.field("accepted", &self.accepted())
             .field("open", &self.open())
             .field("live", &self.live())
+            .field("held", &self.held())
             .field("refused", &self.refused())
             .field("accept_errors", &self.accept_errors());
         for kind in CloseKind::ALL {

@@ -134,6 +134,17 @@ impl Core {
         reach_out(&self.live.evict_oldest(self.env.tick(now)));
     }
 
+    /// All connections together hold less: those that were not read look again.
+    pub(crate) fn relieve(&self) {
+        for reach in self.live.take_starved() {
+            match reach {
+                Reach::Wake(wake, key) => wake.wake(key),
+                Reach::Thread(Some(handle)) => handle.wake(0),
+                Reach::Thread(None) => (),
+            }
+        }
+    }
+
     pub(crate) fn is_accepting(&self) -> bool {
         self.accepting.load(Ordering::Relaxed)
     }
@@ -254,7 +265,7 @@ impl ControlTarget for Core {
     }
 
     fn stats(&self) -> Snapshot {
-        self.live.snapshot()
+        self.live.snapshot().with_held(self.env.held.total())
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {

@@ -7,6 +7,7 @@ use crate::addr::Addr;
 use crate::connection::Tick;
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
 use crate::observe::{Counters, Snapshot};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ struct Table {
     addresses: Addresses,
     idle: IdleSince,
     orders: Orders,
+    /// Those that look again when all together hold less.
+    starved: HashSet<u32>,
 }
 
 /// One connection. There is one for each, however idle, so it is kept small.
@@ -162,6 +165,19 @@ impl Live {
         }
     }
 
+    /// Notes that a connection is not read until all together hold less.
+    pub(crate) fn note_starved(&self, key: LiveKey) {
+        self.lock().starved.insert(key.0);
+    }
+
+    /// How to reach those that are not read.
+    pub(crate) fn take_starved(&self) -> Vec<Reach> {
+        let mut table = self.lock();
+        let starved = std::mem::take(&mut table.starved);
+        let entries = starved.iter().filter_map(|place| table.entries[*place as usize].as_ref());
+        entries.map(|entry| entry.reach.clone()).collect()
+    }
+
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
         let before = match &mut self.lock().entries[key.0 as usize] {
             Some(entry) => std::mem::replace(&mut entry.reach, reach),
@@ -208,6 +224,7 @@ impl Live {
         table.count -= 1;
         table.uncounted.remove(&key.0);
         table.idle.forget(key.0);
+        table.starved.remove(&key.0);
         table.orders.take(key.0, &self.pending);
         let entry = table.entries[key.0 as usize].take();
         if let Some(entry) = &entry {

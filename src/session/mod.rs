@@ -169,6 +169,10 @@ impl Drop for Session {
         if !self.conn.was_released() {
             self.abandon();
         }
+        self.conn.leave_held(&core.env);
+        if core.env.held.has_fallen() {
+            core.relieve();
+        }
         let Identity { live, refused, .. } = &self.identity;
         if *refused {
             core.live.count_refused();
@@ -313,6 +317,19 @@ impl Host for SessionHost<'_> {
 
     fn evict_another(&self, now: Instant) {
         self.identity.core.evict_oldest(now);
+    }
+
+    fn starve(&self) {
+        let Identity { core, live, .. } = self.identity;
+        if let Reach::Thread(Some(handle)) = core.live.reach(*live) {
+            // There must be something to ring from here on.
+            handle.prepare_bell();
+        }
+        core.live.note_starved(*live);
+    }
+
+    fn relieve(&self) {
+        self.identity.core.relieve();
     }
 
     fn ended(&self, conn: &Connection, reason: &CloseReason) {

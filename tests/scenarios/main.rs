@@ -8,6 +8,7 @@ mod drain;
 mod eviction;
 mod faults;
 mod groups;
+mod held;
 mod layers;
 mod order;
 mod output;

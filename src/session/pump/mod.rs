@@ -67,6 +67,10 @@ pub(crate) trait Host: Facts {
     fn order(&self) -> Option<Order>;
     /// Notes since when the connection is idle, if it is. `true` if it is to make room for another.
     fn note_idle(&self, since: Option<Tick>) -> bool;
+    /// This connection is not read until all together hold less: has it look again then.
+    fn starve(&self);
+    /// All together hold less: those that were not read look again.
+    fn relieve(&self);
     /// This connection was to make room, and is not idle any more.
     fn evict_another(&self, now: Instant);
     /// The connection has ended, and its handler is about to be told.
@@ -260,7 +264,8 @@ impl<'a, T: Transport> Pump<'a, T> {
         if !ready.read && self.conn.wants_bytes() && self.conn.is_silence_due(env, self.now) {
             self.read();
         }
-        if self.conn.take_probe(self.now) && self.conn.is_paused() {
+        let is_deaf = self.conn.is_paused() || self.conn.is_starved();
+        if self.conn.take_probe(self.now) && is_deaf {
             if let Ok(Some(error)) | Err(error) = self.io.take_error() {
                 return self.receive_failed(error);
             }
@@ -445,6 +450,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.is_done() {
             return self.over();
         }
+        self.balance();
         let env = self.host.env();
         let mut wants = self.conn.wants(env, self.now);
         wants.again |= self.conn.is_drained(env);
@@ -454,6 +460,20 @@ impl<'a, T: Transport> Pump<'a, T> {
         wants.again |= self.conn.outbox().is_some_and(|o| o.is_awake());
         self.conn.tidy();
         Turn::Wait(wants)
+    }
+
+    /// Tells what the connection holds, and obeys if that is too much.
+    fn balance(&mut self) {
+        let env = self.host.env();
+        if self.conn.balance(env, self.now) {
+            self.host.starve();
+            // What has fallen before that was noted woke nobody.
+            env.held.await_fall();
+            self.conn.balance(env, self.now);
+        }
+        if env.held.has_fallen() {
+            self.host.relieve();
+        }
     }
 
     /// Ends a connection whose socket was taken. Its new owner gets what senders pushed as well.

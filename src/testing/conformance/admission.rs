@@ -1,12 +1,13 @@
 //! Who is let in when the server is full, and who has to go.
 
-use super::client::Client;
+use super::client::{Client, pattern};
 use super::role::Role;
-use super::stage::{Asked, Failure, PATIENCE, Running, Stage, check};
+use super::stage::{Asked, Failure, OrFail, PATIENCE, Running, Stage, check, wait_until};
 use crate::buffer::Input;
 use crate::connection::{AtLimit, Limits};
 use crate::handler::{Action, BoxError, CloseKind, ConnectionId, Context};
 use crate::limit::Limit;
+use crate::net::SocketOptions;
 use crate::server::Builder;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,16 +51,6 @@ fn admitted(server: &Running) -> Result<Client, Failure> {
     let mut client = server.connect()?;
     say(&mut client, b"hello")?;
     Ok(client)
-}
-
-/// Waits for a condition that no event tells of.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Asked {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        check!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::yield_now();
-    }
-    Ok(())
 }
 
 pub(super) fn a_full_server_may_reject_with_a_word(stage: &Stage) -> Asked {
@@ -187,23 +178,112 @@ pub(super) fn a_connection_may_be_exempt_from_the_limit(stage: &Stage) -> Asked 
     say(&mut third, b"my turn")
 }
 
+fn close_by_number(server: &Running, client: &Client) -> Result<ConnectionId, Failure> {
+    let addr = client.local_addr()?;
+    let listed = server.control().connections();
+    let Some(found) = listed.iter().find(|c| c.peer == addr) else {
+        return Err(Failure::new(format!("{addr} is not among {listed:?}")));
+    };
+    check!(server.control().close(found.id), "{addr} is listed, and could not be closed");
+    Ok(found.id)
+}
+
 pub(super) fn a_connection_can_be_closed_by_its_number(stage: &Stage) -> Asked {
     let server = serve(stage, 100, |_| ())?;
     let control = server.control();
     let (mut stays, mut goes) = (admitted(&server)?, admitted(&server)?);
     say(&mut goes, b"busy")?;
-    let addr = goes.local_addr()?;
-    let listed = control.connections();
-    let Some(found) = listed.iter().find(|c| c.peer == addr) else {
-        return Err(Failure::new(format!("{addr} is not among {listed:?}")));
-    };
-    check!(control.close(found.id), "{addr} is listed, and could not be closed");
+    let id = close_by_number(&server, &goes)?;
     goes.expect_end()?;
     drop(goes);
     server.log.wait_closed(CloseKind::Closed, 1)?;
     wait_until("one to be left", || control.stats().live() == 1)?;
-    for id in [found.id, ConnectionId(u64::MAX)] {
+    for id in [id, ConnectionId(u64::MAX)] {
         check!(!control.close(id), "a connection that is not there was closed: {id}");
     }
     say(&mut stays, b"still here")
+}
+
+/// Sends until neither the server nor the system takes more.
+fn stuff(client: &Client) -> Result<Vec<u8>, Failure> {
+    let mut sent = Vec::new();
+    let chunk = pattern(64 * 1024);
+    let socket = client.socket();
+    socket.set_send_buffer_size(chunk.len()).or_fail("SO_SNDBUF")?;
+    socket.set_write_timeout(Some(Duration::from_millis(100))).or_fail("SO_SNDTIMEO")?;
+    while let Ok(n) = socket.send(&chunk) {
+        sent.extend_from_slice(&chunk[..n]);
+    }
+    socket.set_write_timeout(Some(PATIENCE)).or_fail("SO_SNDTIMEO")?;
+    Ok(sent)
+}
+
+pub(super) fn what_all_hold_together_is_limited(stage: &Stage) -> Asked {
+    const LIMIT: usize = 512 * 1024;
+    const CLIENTS: usize = 8;
+    const SMALL: usize = 16 * 1024;
+    // The system is to hold little besides.
+    let small =
+        SocketOptions::default().with_recv_buffer(Some(SMALL)).with_send_buffer(Some(SMALL));
+    let server = stage.serve_with(
+        |b| limited(b, 100, |l| l.total_held = LIMIT).socket_options(small),
+        |_, _| Role::echo(),
+    )?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = server.connect_small(SMALL)?;
+        let sent = stuff(&client)?;
+        clients.push((client, sent));
+    }
+    let held = server.control().stats().held();
+    // Each may hold its share, and what one more read has brought.
+    let most = LIMIT + LIMIT / 4 + CLIENTS * 64 * 1024;
+    check!(held <= most, "{held} bytes are held, {most} at most were allowed");
+    check!(held > LIMIT / 2, "{held} bytes are held: nothing was put to the test");
+    // All at once: who waits for its own bytes must not keep the others from giving back.
+    std::thread::scope(|scope| {
+        let read_all = |(mut client, sent): (Client, Vec<u8>)| {
+            let came = client.read(sent.len())?;
+            check!(came == sent, "what came back is not what was sent");
+            Ok(())
+        };
+        let all: Vec<_> = clients.into_iter().map(|it| scope.spawn(move || read_all(it))).collect();
+        all.into_iter().try_for_each(|one| one.join().expect("a reader does not panic"))
+    })?;
+    wait_until("nothing to be held", || server.control().stats().held() == 0)
+}
+
+pub(super) fn who_holds_nothing_is_served_while_others_hold_too_much(stage: &Stage) -> Asked {
+    const LIMIT: usize = 512 * 1024;
+    // Messages of which the end never comes.
+    let server = stage.serve_with(
+        |b| limited(b, 100, |l| l.total_held = LIMIT),
+        |_, _| {
+            Role::echo().data(|input, cx| {
+                if input.first() != Some(&b'!') {
+                    cx.send(input.take());
+                }
+                Ok(Action::Continue)
+            })
+        },
+    )?;
+    let mut endless = server.connect()?;
+    endless.send(b"!")?;
+    let mut honest = server.connect()?;
+    let chunk = pattern(16 * 1024);
+    let enough = LIMIT + 64 * 1024;
+    for _ in 0..enough / chunk.len() {
+        if endless.socket().send(&chunk).is_err() {
+            break;
+        }
+        say(&mut honest, b"served")?;
+    }
+    wait_until("the limit to be reached", || server.control().stats().held() > LIMIT)?;
+    for _ in 0..20 {
+        say(&mut honest, b"served")?;
+    }
+    // It is not read, so that its end would be found out late.
+    close_by_number(&server, &endless)?;
+    endless.expect_end()?;
+    wait_until("nothing to be held", || server.control().stats().held() == 0)
 }

@@ -79,6 +79,28 @@ pub(super) fn wanting_too_much_closes_at_once(stage: &Stage) -> Asked {
     server.log.wait_closed(CloseKind::InputLimit, 1)
 }
 
+pub(super) fn input_that_is_left_has_a_limit(stage: &Stage) -> Asked {
+    let mut limits = Limits::default();
+    limits.input = 1000;
+    let server = stage.serve_with(
+        |b| b.limits(limits),
+        |_, _| {
+            Role::echo().data(|input, cx| {
+                if input.len() == 1000 {
+                    cx.send("all of it");
+                }
+                Ok(Action::Continue)
+            })
+        },
+    )?;
+    let mut client = server.connect()?;
+    client.send(&[b'x'; 1000])?;
+    client.expect(b"all of it")?;
+    client.send(b"y")?;
+    client.expect_end()?;
+    server.log.wait_closed(CloseKind::InputLimit, 1)
+}
+
 pub(super) fn a_yield_is_called_again_with_the_same_input(stage: &Stage) -> Asked {
     let server = stage.serve(|_, _| {
         Role::echo().data(|input, cx| {

@@ -29,6 +29,7 @@ macro_rules! __conformance_questions {
             any flow a_want_is_forgotten_at_the_next_call;
             any flow wanting_what_is_held_means_one_byte_more;
             any flow wanting_too_much_closes_at_once;
+            any flow input_that_is_left_has_a_limit;
             any flow a_yield_is_called_again_with_the_same_input;
             any flow a_yield_lets_others_have_their_turn;
             any flow a_pause_stops_reading_until_a_resume_from_elsewhere;
@@ -61,6 +62,11 @@ macro_rules! __conformance_questions {
             plain ends urgent_data_is_no_reason_to_spin;
             any ends a_reset_of_a_paused_connection_is_no_reason_to_spin;
             any ends a_full_server_is_no_reason_to_spin;
+
+            any lingering lingering_ends_when_nothing_comes;
+            any lingering lingering_ends_even_while_something_comes;
+            plain lingering lingering_throws_away_no_more_than_its_limit;
+            any lingering a_peer_that_leaves_ends_the_lingering;
 
             any crowd a_push_finds_its_connection_after_others_have_left;
             any crowd a_push_to_all_from_a_callback_reaches_all;
@@ -146,6 +152,8 @@ macro_rules! __conformance_questions {
             any admission the_limit_may_change_while_the_server_runs;
             any admission a_connection_may_be_exempt_from_the_limit;
             any admission a_connection_can_be_closed_by_its_number;
+            plain admission what_all_hold_together_is_limited;
+            plain admission who_holds_nothing_is_served_while_others_hold_too_much;
 
             any drain a_drain_closes_idle_connections_at_once;
             any drain a_drain_of_a_server_without_connections_is_prompt;

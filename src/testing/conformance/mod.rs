@@ -20,6 +20,8 @@ mod admission;
 mod bytes;
 mod checker;
 mod client;
+#[cfg(test)]
+mod coverage;
 mod crowd;
 mod drain;
 mod ends;
@@ -28,6 +30,7 @@ mod flow;
 mod framed;
 mod group;
 mod limits;
+mod lingering;
 mod list;
 mod panics;
 mod push;

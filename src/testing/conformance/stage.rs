@@ -11,7 +11,7 @@ use crate::testing::server::{Event, Events};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,6 +55,16 @@ impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
     fn or_fail(self, what: &str) -> Result<T, Failure> {
         self.map_err(|e| Failure::new(format!("{what}: {e}")))
     }
+}
+
+/// Waits for a condition that no event tells of.
+pub(super) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Asked {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        check!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 pub(super) struct Stage {

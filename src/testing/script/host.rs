@@ -130,7 +130,7 @@ impl ControlTarget for Shared {
         if let Some(outcome) = &outcome {
             counters.closed[outcome.kind as usize] = 1;
         }
-        counters.snapshot(usize::from(outcome.is_none()))
+        counters.snapshot(usize::from(outcome.is_none())).with_held(self.env.held.total())
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {
@@ -205,6 +205,11 @@ impl Host for ScriptHost<'_> {
     }
 
     fn evict_another(&self, _now: Instant) {}
+
+    // There is no other that could give anything back.
+    fn starve(&self) {}
+
+    fn relieve(&self) {}
 
     fn ended(&self, _conn: &Connection, _reason: &CloseReason) {}
 
