@@ -20,6 +20,7 @@ use polyserve::{
     Limits, Sender, ServeError, Server, ThreadPerConnection, ThreadPool,
 };
 use process::TempDir;
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,11 +130,13 @@ fn has_ipv6() -> bool {
     std::net::TcpListener::bind("[::1]:0").is_ok()
 }
 
-/// Connections that nobody accepts, as many as there is room for.
+/// Connections that nobody accepts, as many as there is room for. They have said something, so that
+/// a drain does not wait for their first word.
 fn fill(addr: &Addr) -> Vec<TcpStream> {
     let addr = addr.as_tcp().unwrap();
     // Linux lets one more in than the backlog says.
-    let waiting = (0..=BACKLOG).map(|_| connect(addr)).collect();
+    let mut waiting: Vec<_> = (0..=BACKLOG).map(|_| connect(addr)).collect();
+    waiting.iter_mut().for_each(|stream| stream.write_all(b"x").unwrap());
     let one_more = TcpStream::connect_timeout(&addr, Duration::from_millis(20));
     assert!(one_more.is_err(), "the backlog is not full");
     waiting
