@@ -108,6 +108,7 @@
 //! - [The guide](_documentation::guide): how to write a server and its client, step by step
 //! - [The ideas behind client and server](_documentation::client_server), one by one, each with a
 //!   command that shows it
+//! - [Running a server](_documentation::operations): the defaults and why, sizing, stopping, what to watch
 //! - [How the crate is built](_documentation::architecture)
 //! - [Why it is built like that](_documentation::design)
 //! - [What has changed](_documentation::changelog)
@@ -165,6 +166,8 @@ pub mod _documentation {
     pub mod guide {}
     #[doc = include_str!("../docs/client-server.md")]
     pub mod client_server {}
+    #[doc = include_str!("../docs/operations.md")]
+    pub mod operations {}
     #[doc = include_str!("../docs/architecture.md")]
     pub mod architecture {}
     #[doc = include_str!("../docs/design.md")]
