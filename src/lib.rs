@@ -96,6 +96,7 @@
 //! All are off by default. They add something and change nothing.
 //!
 //! - `testing`: kits for tests of your own.
+//! - `compare`: measures a handler of yours on every strategy, and says which is best for it.
 //! - `signals`: SIGTERM and SIGINT drain a server, by `signals::drain_on_signals`.
 //!
 //! # Platforms
@@ -109,6 +110,7 @@
 //! - [The ideas behind client and server](_documentation::client_server), one by one, each with a
 //!   command that shows it
 //! - [Running a server](_documentation::operations): the defaults and why, sizing, stopping, what to watch
+//! - [Comparing strategies for a handler of yours](_documentation::comparing)
 //! - [How the crate is built](_documentation::architecture)
 //! - [Why it is built like that](_documentation::design)
 //! - [What has changed](_documentation::changelog)
@@ -119,6 +121,8 @@ mod backend;
 mod buffer;
 pub mod client;
 pub mod codec;
+#[cfg(feature = "compare")]
+pub mod compare;
 mod connection;
 mod framed;
 mod handler;
@@ -172,6 +176,8 @@ pub mod _documentation {
     pub mod architecture {}
     #[doc = include_str!("../docs/design.md")]
     pub mod design {}
+    #[doc = include_str!("../docs/comparing.md")]
+    pub mod comparing {}
     #[doc = include_str!("../docs/benchmarks.md")]
     pub mod benchmarks {}
     #[doc = include_str!("../docs/proofs.md")]

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 11] = [
     &["acceptor"],
     &["backend"],
     &["server", "client", "signals"],
-    &["testing", "_documentation"],
+    &["testing", "compare", "_documentation"],
 ];
 
 /// What uses a higher layer all the same: the module, the path that it names, and why.
@@ -30,15 +30,22 @@ const UPWARDS: [(&str, &str, &str); 2] = [
 ];
 
 /// Modules of one line that must not know each other.
-const STRANGERS: [(&str, &str); 4] =
-    [("client", "server"), ("server", "client"), ("signals", "server"), ("signals", "client")];
+const STRANGERS: [(&str, &str); 6] = [
+    ("client", "server"),
+    ("server", "client"),
+    ("signals", "server"),
+    ("signals", "client"),
+    ("testing", "compare"),
+    ("compare", "testing"),
+];
 
 /// The sans-IO core: bytes and instants in, wants out.
 const CORE: [&str; 8] =
     ["addr", "buffer", "codec", "limit", "handler", "layer", "connection", "framed"];
 
-/// Who may see sockets and systems: the socket layer, and the kits that play the peer.
-const OUTSIDE: [&str; 2] = ["net", "testing"];
+/// Who may see sockets and systems: the socket layer, the kits that play the peer, and the load with
+/// its clocks.
+const OUTSIDE: [&str; 3] = ["net", "testing", "compare"];
 
 /// A source file below `src`, `tests`, `examples` or `benches`.
 struct Source {
@@ -345,8 +352,17 @@ fn markdown() -> Vec<Source> {
 }
 
 /// The crates that do their work out of sight: their types are no part of what users rely on.
-const PRIVATE: [&str; 6] =
-    ["polling", "socket2", "rustix", "crossbeam_channel", "signal_hook", "memchr"];
+const PRIVATE: [&str; 9] = [
+    "polling",
+    "socket2",
+    "rustix",
+    "crossbeam_channel",
+    "signal_hook",
+    "memchr",
+    "hdrhistogram",
+    "plotters",
+    "serde_json",
+];
 
 #[test]
 fn private_dependencies_do_not_show() {
