@@ -11,7 +11,7 @@ use crate::serve_error::ServeError;
 use crate::session::{AcceptorReach, Core, Session};
 use crossbeam_channel::Sender;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 /// Yields the sessions of a server, one after the other. Backends are handed one.
@@ -45,10 +45,29 @@ struct State {
     /// Which listener is asked first: each in turn.
     next: usize,
     paused_until: Option<Instant>,
+    /// The listeners are about to be closed.
+    closing: bool,
     /// How often in a row each listener looked dead, by its position.
     dead_calls: Vec<u32>,
     /// The error of the last listener that died.
     failure: Option<ServeError>,
+}
+
+/// An acceptor as whoever owns the server sees it: what it holds is let go at the server's end.
+pub(crate) struct WeakAcceptor(Weak<Inner>);
+
+impl WeakAcceptor {
+    /// Stops accepting, and gives the listeners away, open. It is done when this returns. There are
+    /// none if they were taken, or closed, before.
+    ///
+    /// # Errors
+    /// There are no descriptors for them: the server goes on accepting.
+    pub(crate) fn take_listeners(&self) -> io::Result<Vec<Listener>> {
+        match self.0.upgrade() {
+            Some(inner) => Acceptor { inner }.take_listeners(),
+            None => Ok(Vec::new()),
+        }
+    }
 }
 
 /// What a turn of the acceptor led to.
@@ -111,6 +130,7 @@ impl Acceptor {
             candidate: None,
             next: 0,
             paused_until: None,
+            closing: false,
             failure: None,
         };
         let inner = Inner {
@@ -203,6 +223,30 @@ impl Acceptor {
         self.pause(Instant::now());
     }
 
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    /// A handle that keeps nothing of the acceptor.
+    pub(crate) fn downgrade(&self) -> WeakAcceptor {
+        WeakAcceptor(Arc::downgrade(&self.inner))
+    }
+
+    fn take_listeners(&self) -> io::Result<Vec<Listener>> {
+        let mut state = self.lock();
+        if state.closing {
+            return Ok(Vec::new());
+        }
+        // The backend may be watching ours, and lets go of them when it is woken.
+        let clones: io::Result<Vec<_>> = state.listeners.iter().map(|l| l.try_clone()).collect();
+        let clones = clones?;
+        state.listeners.clear();
+        state.dead_calls.clear();
+        drop(state);
+        self.inner.core.wake_acceptor();
+        Ok(clones)
+    }
+
     /// The backend has returned: lets go of the ports.
     pub(crate) fn close(&self) {
         self.lock().close_listeners();
@@ -234,6 +278,7 @@ impl Acceptor {
     fn attempt(&self, now: Instant) -> Result<Attempt, ServeError> {
         let core = &self.inner.core;
         if core.shutdown.closes_listeners(now) && core.env.phase() == Phase::Running {
+            self.lock().begin_to_close();
             if let Some(session) = self.last_from_backlog(now) {
                 return Ok(Attempt::Session(Box::new(session)));
             }
@@ -254,7 +299,8 @@ impl Acceptor {
             return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
         }
         state.paused_until = None;
-        if !core.is_accepting() {
+        let has_none = state.listeners.is_empty() && state.failure.is_none();
+        if has_none || !core.is_accepting() {
             return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
         }
         self.try_listeners(&mut state, now, next)
@@ -507,6 +553,18 @@ impl State {
     fn close_listeners(&mut self) {
         self.listeners.clear();
         self.candidate = None;
+    }
+
+    /// The grace is over. Those in the backlogs are accepted yet, but nobody joins them; the
+    /// backlogs that others accept from are left to those.
+    fn begin_to_close(&mut self) {
+        if self.listeners.iter().any(|listener| listener.is_shared()) {
+            self.listeners.retain(|listener| !listener.is_shared());
+            self.dead_calls = vec![0; self.listeners.len()];
+        }
+        if !std::mem::replace(&mut self.closing, true) {
+            self.listeners.iter().for_each(|listener| listener.refuse_newcomers());
+        }
     }
 }
 

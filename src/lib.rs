@@ -97,6 +97,8 @@
 //!
 //! - `testing`: kits for tests of your own.
 //! - `compare`: measures a handler of yours on every strategy, and says which is best for it.
+//! - `activation`: takes the listeners that a service manager passes, by
+//!   `Builder::activated_or_bind`.
 //! - `signals`: SIGTERM and SIGINT drain a server, by `signals::drain_on_signals`.
 //!
 //! # Platforms
@@ -156,6 +158,8 @@ pub use handler::{
 };
 pub use layer::{Layer, Progress};
 pub use limit::Limit;
+#[cfg(feature = "activation")]
+pub use net::activation;
 pub use net::{BindError, SocketOptions};
 pub use observe::{Observer, StderrObserver};
 pub use serve_error::{ConfigError, ServeError};

@@ -60,6 +60,8 @@ pub enum BindErrorKind {
     Lock,
     /// The socket that was handed in does not listen, or is not a stream socket.
     NotListening,
+    /// `LISTEN_FDS` does not say how many sockets were passed to this process.
+    PassedCount,
 }
 
 impl fmt::Display for BindErrorKind {
@@ -85,6 +87,7 @@ impl fmt::Display for BindErrorKind {
             Self::RemoveStale => "the socket file in the way could not be removed",
             Self::Lock => "the lock file could not be locked",
             Self::NotListening => "expected a stream socket that listens",
+            Self::PassedCount => "expected a number from 0 to 4096",
         };
         f.write_str(text)
     }

@@ -12,8 +12,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 #[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A socket that listens.
 ///
@@ -23,18 +26,38 @@ use std::path::Path;
 /// it shares with every copy of its descriptor, and keeps its backlog, its permissions and its
 /// file; the [options](SocketOptions) that belong to connections are set on it.
 ///
-/// Dropping it closes the socket: connections that were not accepted are reset. The file of a Unix
-/// socket that a server has bound itself is removed then, unless another has taken its place.
+/// Dropping it closes the socket: connections that were not accepted are reset, unless another holds
+/// the socket as well. The file of a Unix socket that a server has bound itself is removed then,
+/// unless another has taken its place.
+///
+/// # Handing it on
+///
+/// A listener outlives its server. [`ServerHandle::take_listeners`] takes it from one that runs, and
+/// [`Builder::listener`] gives it to the next, which finds in the backlog whoever has come meanwhile.
+/// To hand it to another process, turn it into an `OwnedFd`, and start the process with that as its
+/// standard input (`Stdio::from`), or by whatever else passes descriptors; there `Listener::try_from`
+/// makes a listener of the descriptor again.
+///
+/// [`ServerHandle::take_listeners`]: crate::ServerHandle::take_listeners
+/// [`Builder::listener`]: crate::Builder::listener
 #[derive(Debug)]
 pub struct Listener {
     /// Goes before the socket: as long as that is open, nobody else's file can have its inode.
-    #[cfg(unix)]
-    file: Option<SocketFile>,
+    bound: Option<Arc<Bound>>,
     /// Invariant: listens, and is in non-blocking mode.
     socket: Socket,
     addr: Addr,
     /// What its connections are given, where they do not inherit it.
     options: SocketOptions,
+    /// Others accept from it as well.
+    shared: bool,
+}
+
+/// That this process has bound the socket itself. All clones of its listener share one.
+#[derive(Debug, Default)]
+struct Bound {
+    #[cfg(unix)]
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -91,7 +114,7 @@ impl Listener {
         // that nobody can connect until its mode is set.
         let file = SocketFile::bind(&socket, path, &addr, options)?;
         let mut listener = Self::listen(socket, options)?;
-        listener.file = Some(file);
+        listener.bound = Some(Arc::new(Bound { file: Some(file) }));
         Ok(listener)
     }
 
@@ -120,6 +143,7 @@ impl Listener {
         listening.map_err(Failed::at_or_in_use(BindErrorKind::Listen))?;
         let mut listener = Self::listening(socket).map_err(Failed::at(BindErrorKind::Listen))?;
         listener.options = options.clone();
+        listener.bound = Some(Arc::default());
         Ok(listener)
     }
 
@@ -127,18 +151,17 @@ impl Listener {
     fn listening(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let addr = Addr::from_sock_addr(&socket.local_addr()?);
-        Ok(Self {
-            #[cfg(unix)]
-            file: None,
-            socket,
-            addr,
-            options: SocketOptions::default(),
-        })
+        Ok(Self { bound: None, socket, addr, options: SocketOptions::default(), shared: false })
     }
 
     /// Takes over a socket that was made elsewhere, once it is clear that it listens.
     pub(crate) fn from_socket(socket: Socket) -> Result<Self, BindError> {
-        let failed = |kind, source| BindError::named("a socket handed in".into(), kind, source);
+        Self::from_socket_named(socket, "a socket handed in")
+    }
+
+    /// As [`from_socket`](Self::from_socket), with the name that errors give it.
+    pub(crate) fn from_socket_named(socket: Socket, name: &str) -> Result<Self, BindError> {
+        let failed = |kind, source| BindError::named(name.to_owned(), kind, source);
         match is_listening(&socket) {
             Ok(true) => Self::listening(socket)
                 .map_err(|source| failed(BindErrorKind::Listen, Some(source))),
@@ -174,6 +197,64 @@ impl Listener {
     /// The address that it listens on, with the port that the system chose where 0 was asked for.
     pub fn local_addr(&self) -> &Addr {
         &self.addr
+    }
+
+    /// Says that another process, or another part of this one, holds the same socket and accepts
+    /// from it, now or later.
+    ///
+    /// A server that drains empties the backlog of its listeners before it closes them, because
+    /// nobody else would. It leaves that of a shared one to the others from the moment that its
+    /// grace is over. Listeners that a service manager has passed are shared from the beginning:
+    /// the manager keeps the socket, and starts the next server for it.
+    ///
+    /// If nobody else holds the socket after all, those who wait in its backlog are reset when the
+    /// server closes it.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Whether others accept from it as well.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// A second handle of the same socket: both accept from the same backlog, and the socket is
+    /// closed when both are dropped.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            bound: self.bound.clone(),
+            socket: self.socket.try_clone()?,
+            addr: self.addr.clone(),
+            options: self.options.clone(),
+            shared: self.shared,
+        })
+    }
+
+    /// Has the system turn away whoever comes from now on, while those who wait in the backlog can
+    /// still be accepted, so that none is there when the socket is closed. Where the system has no
+    /// such thing, or another may hold the socket, it does nothing.
+    pub(crate) fn refuse_newcomers(&self) {
+        let is_ours = self.bound.as_ref().is_some_and(|bound| Arc::strong_count(bound) == 1);
+        if is_ours && !self.shared {
+            platform::refuse_newcomers(&self.socket, self.is_tcp());
+        }
+    }
+
+    /// The socket alone, to be handed to somebody else: a socket file stays where it is.
+    #[cfg(any(unix, windows))]
+    fn into_socket(self) -> Socket {
+        if let Some(bound) = self.bound {
+            #[cfg(unix)]
+            bound.file.iter().for_each(SocketFile::leave);
+            // For whoever has a clone it is never again the only one.
+            std::mem::forget(bound);
+        }
+        self.socket
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -232,6 +313,49 @@ fn has_acceptconn(_socket: &Socket) -> io::Result<bool> {
     Ok(true)
 }
 
+/// See [`Listener`] for what happens to the socket. For a socket that another process handed over.
+///
+/// # Errors
+/// The descriptor is not a stream socket that listens.
+#[cfg(unix)]
+impl TryFrom<OwnedFd> for Listener {
+    type Error = BindError;
+
+    fn try_from(socket: OwnedFd) -> Result<Self, BindError> {
+        Self::from_socket(socket.into())
+    }
+}
+
+/// To hand the socket to another process, or to another library. It stays in non-blocking mode. The
+/// file of a Unix socket stays where it is, for its new owner, and no clone of the listener removes it.
+#[cfg(unix)]
+impl From<Listener> for OwnedFd {
+    fn from(listener: Listener) -> Self {
+        listener.into_socket().into()
+    }
+}
+
+/// See [`Listener`] for what happens to the socket. For a socket that another process handed over.
+///
+/// # Errors
+/// The handle is not a stream socket that listens.
+#[cfg(windows)]
+impl TryFrom<std::os::windows::io::OwnedSocket> for Listener {
+    type Error = BindError;
+
+    fn try_from(socket: std::os::windows::io::OwnedSocket) -> Result<Self, BindError> {
+        Self::from_socket(socket.into())
+    }
+}
+
+/// To hand the socket to another process, or to another library. It stays in non-blocking mode.
+#[cfg(windows)]
+impl From<Listener> for std::os::windows::io::OwnedSocket {
+    fn from(listener: Listener) -> Self {
+        listener.into_socket().into()
+    }
+}
+
 /// See [`Listener`] for what happens to the socket.
 ///
 /// # Errors
@@ -253,7 +377,7 @@ impl TryFrom<UnixListener> for Listener {
     type Error = BindError;
 
     fn try_from(listener: UnixListener) -> Result<Self, BindError> {
-        Self::from_socket(std::os::fd::OwnedFd::from(listener).into())
+        Self::from_socket(OwnedFd::from(listener).into())
     }
 }
 

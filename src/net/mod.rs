@@ -1,5 +1,7 @@
 //! The socket layer: every socket call of the crate is made below this module.
 
+#[cfg(feature = "activation")]
+pub mod activation;
 mod bind_addr;
 mod bind_error;
 mod connect;

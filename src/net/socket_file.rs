@@ -8,6 +8,7 @@ use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Removes the file of a bound socket when dropped, unless it is another's by then.
 ///
@@ -17,6 +18,8 @@ pub(super) struct SocketFile {
     /// Absolute, so that it stays the same file when the process changes its directory.
     path: PathBuf,
     id: FileId,
+    /// The socket was handed on, and the file with it.
+    left: AtomicBool,
     /// Held to the end: it goes after the file it stands for.
     _lock: Option<LockFile>,
 }
@@ -42,9 +45,14 @@ impl SocketFile {
             again.map_err(Failed::at_or_in_use(BindErrorKind::Bind))?;
         }
         let meta = fs::symlink_metadata(&path).map_err(Failed::at(BindErrorKind::Bind))?;
-        let file = Self { path, id: FileId::of(&meta), _lock: lock };
+        let file = Self { path, id: FileId::of(&meta), left: AtomicBool::new(false), _lock: lock };
         file.set_mode(&meta, mode)?;
         Ok(file)
+    }
+
+    /// The file is somebody else's from now on, who has the socket as well.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// Sets the mode that the umask may have narrowed. Nobody can connect before listen, which
@@ -60,7 +68,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if FileId::at(&self.path) == Some(self.id) {
+        if !*self.left.get_mut() && FileId::at(&self.path) == Some(self.id) {
             // A file that cannot be removed is what the next start calls stale.
             let _ = fs::remove_file(&self.path);
         }
@@ -212,7 +220,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     /// A directory of one test, removed at its end.
     struct TestDir(PathBuf);

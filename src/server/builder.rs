@@ -124,6 +124,50 @@ impl Builder {
         Ok(self)
     }
 
+    /// Adds several listeners, as [`listener`](Self::listener) adds one.
+    ///
+    /// # Errors
+    /// As for one; those before are closed then.
+    pub fn listeners<L>(self, listeners: impl IntoIterator<Item = L>) -> Result<Self, BindError>
+    where
+        L: TryInto<Listener>,
+        L::Error: Into<BindError>,
+    {
+        listeners.into_iter().try_fold(self, Self::listener)
+    }
+
+    /// Takes the listeners that a service manager has passed to this process; if it has passed none,
+    /// binds `addr`, as [`bind`](Self::bind) does. So the same program runs under systemd's socket
+    /// activation, and by hand.
+    ///
+    /// What counts as passed, and why it is best called before other threads are started, is told at
+    /// [`activation::take_listeners`](crate::activation::take_listeners), which also tells listeners
+    /// apart by their names. Passed listeners are [shared](crate::net::Listener::shared): a drain
+    /// leaves their backlogs to the next server. `addr` may be wrong, and nobody hears of it, where
+    /// listeners were passed.
+    ///
+    /// ```
+    /// use polyserve::Server;
+    ///
+    /// let server = Server::builder().activated_or_bind("127.0.0.1:0")?;
+    /// # Ok::<(), polyserve::BindError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A socket that was passed does not listen for streams; or as `bind`.
+    #[cfg(feature = "activation")]
+    pub fn activated_or_bind<A>(self, addr: A) -> Result<Self, BindError>
+    where
+        A: TryInto<BindAddr>,
+        A::Error: Into<BindError>,
+    {
+        let passed = crate::net::activation::take_listeners()?;
+        match passed.is_empty() {
+            true => self.bind(addr),
+            false => self.listeners(passed),
+        }
+    }
+
     /// Sets all limits.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -253,7 +297,8 @@ impl Server {
     {
         let (started, _) = bounded(1);
         self.set_factory(factory);
-        self.run(started)
+        let (backend, acceptor) = self.into_parts(started);
+        run(backend, acceptor)
     }
 
     /// Serves on a thread of its own, named `polyserve`, and returns when it has started.
@@ -267,11 +312,13 @@ impl Server {
     {
         self.set_factory(factory);
         let addrs = self.local_addrs();
-        let core = Arc::clone(&self.core);
         let (started, has_started) = bounded(1);
+        let (backend, acceptor) = self.into_parts(started);
+        let core = Arc::clone(acceptor.core());
+        let handle = acceptor.downgrade();
         let thread = std::thread::Builder::new()
             .name("polyserve".to_owned())
-            .spawn(move || self.run(started))
+            .spawn(move || run(backend, acceptor))
             .map_err(ServeError::Start)?;
         // The channel is closed without a word if the backend ends before it starts.
         if has_started.recv().is_err() {
@@ -281,7 +328,7 @@ impl Server {
                 Err(payload) => ServeError::Panic(panic_message(payload)),
             });
         }
-        Ok(ServerHandle::new(core, addrs, thread))
+        Ok(ServerHandle::new(core, handle, addrs, thread))
     }
 
     fn set_factory<F, H>(&self, factory: F)
@@ -292,17 +339,22 @@ impl Server {
         self.core.set_factory(Box::new(move |peer| Box::new(factory(peer))));
     }
 
-    fn run(self, started: Sender<()>) -> Result<(), ServeError> {
-        let Server { core, mut backend, listeners } = self;
-        let acceptor = Acceptor::new(Arc::clone(&core), listeners, started);
-        let result = catch_unwind(AssertUnwindSafe(|| backend.run(&acceptor)))
-            .unwrap_or_else(|payload| Err(ServeError::Panic(panic_message(payload))));
-        drop(backend);
-        acceptor.close();
-        core.set_acceptor_reach(AcceptorReach::Nobody);
-        core.finish(result.is_err());
-        result
+    fn into_parts(self, started: Sender<()>) -> (Box<dyn Backend>, Acceptor) {
+        let Server { core, backend, listeners } = self;
+        (backend, Acceptor::new(core, listeners, started))
     }
+}
+
+/// The server's life, from its start to its end.
+fn run(mut backend: Box<dyn Backend>, acceptor: Acceptor) -> Result<(), ServeError> {
+    let result = catch_unwind(AssertUnwindSafe(|| backend.run(&acceptor)))
+        .unwrap_or_else(|payload| Err(ServeError::Panic(panic_message(payload))));
+    drop(backend);
+    acceptor.close();
+    let core = acceptor.core();
+    core.set_acceptor_reach(AcceptorReach::Nobody);
+    core.finish(result.is_err());
+    result
 }
 
 fn check(limits: &Limits) -> Result<(), ConfigError> {

@@ -1,12 +1,14 @@
 //! A server that runs on a thread of its own, as its owner sees it.
 
+use crate::acceptor::WeakAcceptor;
 use crate::connection::panic_message;
 use crate::handler::{Control, ControlTarget};
-use crate::net::Addr;
+use crate::net::{Addr, Listener};
 use crate::serve_error::ServeError;
 use crate::session::Core;
 use crate::shutdown::DrainReport;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,6 +41,7 @@ use std::time::{Duration, Instant};
 #[must_use = "dropping the handle ends the server"]
 pub struct ServerHandle {
     core: Arc<Core>,
+    acceptor: WeakAcceptor,
     addrs: Vec<Addr>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
 }
@@ -49,10 +52,11 @@ const DROP_DEADLINE: Duration = Duration::from_secs(5);
 impl ServerHandle {
     pub(super) fn new(
         core: Arc<Core>,
+        acceptor: WeakAcceptor,
         addrs: Vec<Addr>,
         thread: JoinHandle<Result<(), ServeError>>,
     ) -> Self {
-        Self { core, addrs, thread: Some(thread) }
+        Self { core, acceptor, addrs, thread: Some(thread) }
     }
 
     /// The addresses that the server listens on, in the order of the binds, with real ports.
@@ -86,6 +90,49 @@ impl ServerHandle {
             self.core.wait_for_end();
         }
         self.core.report(Instant::now())
+    }
+
+    /// Stops accepting, and gives back the listeners, open, for another server to go on with. When
+    /// it returns, this server will not accept any more: who comes from then on, and who waits in a
+    /// backlog, is the successor's. Connections that are open go on, until [`drain`](Self::drain).
+    ///
+    /// So a server takes over from another without a client being refused or reset, here in the
+    /// same process. How to hand a listener to another process is told at [`Listener`].
+    ///
+    /// ```
+    /// # use polyserve::{Action, BoxError, Context, Handler, Input};
+    /// # struct Echo;
+    /// # impl Handler for Echo {
+    /// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+    /// #         cx.send(input.take());
+    /// #         Ok(Action::Continue)
+    /// #     }
+    /// # }
+    /// use polyserve::{Client, Server, ThreadPool};
+    /// use std::time::Duration;
+    ///
+    /// let old = Server::builder().bind("127.0.0.1:0")?.spawn(|_peer| Echo)?;
+    /// let addr = old.local_addrs()[0].clone();
+    ///
+    /// let new = Server::builder().backend(ThreadPool::new(2));
+    /// let new = new.listeners(old.take_listeners()?)?.spawn(|_peer| Echo)?;
+    /// assert!(old.drain(Duration::ZERO, Duration::from_secs(15)).finished_all);
+    ///
+    /// let mut client = Client::connect(&addr)?;
+    /// client.send(b"hello")?;
+    /// assert_eq!(client.recv_until(b"o", 10)?, b"hello");
+    /// # drop(client);
+    /// # new.drain(Duration::ZERO, Duration::from_secs(15));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A second call, and one after a drain has closed the listeners, returns none. The socket file
+    /// of a Unix listener goes with the listener: the server that gave it away does not remove it.
+    ///
+    /// # Errors
+    /// The process is out of descriptors. Nothing was taken, and the server goes on accepting.
+    pub fn take_listeners(&self) -> io::Result<Vec<Listener>> {
+        self.acceptor.take_listeners()
     }
 
     /// Waits until the server has ended, and tells why. It does not end it: that is up to a drain,

@@ -4,6 +4,7 @@
 //!   repeated after a signal, never raise `SIGPIPE`; all but `recv(.., true)` never wait.
 //! - `make_ready_for_polling(socket)`: what must be set once before those that never wait.
 //! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
+//! - `refuse_newcomers(listener, is_tcp)`: turns away who comes from now on, if the system can.
 //! - `WakeFd`: something to wait on that another thread can ring; `ring`.
 //! - `wait_any(sources, wake, deadline)`: waits for some of a few sockets, a ring, or an instant.
 //! - `EdgeWatch`: waits for new bytes of a socket that was shut down for reading, which is readable

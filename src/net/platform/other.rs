@@ -58,6 +58,8 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     Ok((socket, addr))
 }
 
+pub(crate) fn refuse_newcomers(_listener: &Socket, _is_tcp: bool) {}
+
 /// What another thread rings to end a wait. Several rings may become one.
 ///
 /// A socket and a bell cannot be waited for together but by a poller, which has a bell of its own.

@@ -62,6 +62,45 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     Ok((socket, addr))
 }
 
+/// Has a listener turn away whoever comes from now on. Who has come already is still accepted.
+///
+/// Of TCP, the first packet of each new connection is dropped, so that its sender tries again a
+/// second later, and finds the socket closed. A connection whose first packet was taken before can
+/// finish its handshake.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn refuse_newcomers(listener: &Socket, is_tcp: bool) {
+    if is_tcp {
+        // Where no filter can be set, those who come between the last accept and close are reset.
+        let _ = listener.attach_filter(&DROP_SYN);
+    } else {
+        // unix(7) sockets are connected by connect, which looks at this, and then are in the backlog.
+        let _ = listener.shutdown(std::net::Shutdown::Read);
+    }
+}
+
+/// A packet filter (the kernel's networking/filter.rst), which is shown the TCP header: of its
+/// flags, the byte at 13, SYN without ACK (RFC 9293, section 3.1) drops the packet.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+static DROP_SYN: [socket2::SockFilter; 5] = [
+    socket2::SockFilter::new(BPF_LOAD_BYTE, 0, 0, 13),
+    socket2::SockFilter::new(BPF_AND, 0, 0, 0x12),
+    socket2::SockFilter::new(BPF_JUMP_IF_EQUAL, 0, 1, 0x02),
+    socket2::SockFilter::new(BPF_RETURN, 0, 0, 0),
+    socket2::SockFilter::new(BPF_RETURN, 0, 0, u32::MAX),
+];
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BPF_LOAD_BYTE: u16 = 0x30;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BPF_AND: u16 = 0x54;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BPF_JUMP_IF_EQUAL: u16 = 0x15;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BPF_RETURN: u16 = 0x06;
+
+// Others have filters of their own or none; there is a moment in which a newcomer is reset.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn refuse_newcomers(_listener: &Socket, _is_tcp: bool) {}
+
 /// What another thread rings to end a wait. Several rings may become one.
 #[derive(Debug)]
 pub(crate) struct WakeFd {
