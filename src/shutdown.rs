@@ -13,6 +13,7 @@
 
 use crate::connection::Phase;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ const GIVE_UP: Duration = Duration::from_secs(1);
 pub(crate) struct Shutdown {
     state: Mutex<State>,
     changed: Condvar,
+    /// There is a plan: what handlers may ask at each request, without the lock.
+    planned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +72,7 @@ impl Shutdown {
         let plan = state.plan.get_or_insert(Plan { began: now, grace_until, deadline });
         plan.grace_until = plan.grace_until.min(grace_until);
         plan.deadline = plan.deadline.min(deadline);
+        self.planned.store(true, Ordering::Relaxed);
         self.announce(state);
         first
     }
@@ -81,6 +85,7 @@ impl Shutdown {
         let began = state.plan.map_or(now, |plan| plan.began);
         let deadline = state.plan.map_or(past, |plan| plan.deadline.min(past));
         state.plan = Some(Plan { began, grace_until: now, deadline });
+        self.planned.store(true, Ordering::Relaxed);
         self.announce(state);
         first
     }
@@ -111,6 +116,11 @@ impl Shutdown {
     /// Which change was the last.
     pub(crate) fn version(&self) -> u64 {
         self.lock().version
+    }
+
+    /// Whether the end has begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.planned.load(Ordering::Relaxed)
     }
 
     /// When the drain began, if it did.

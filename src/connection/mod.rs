@@ -408,9 +408,12 @@ impl Connection {
         // What keeps it busy now may be over before the turn is.
         self.flags.drain = if self.is_busy() { Drain::Finishing } else { Drain::Told };
         let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
-        // Whether its output is taken at once or later must make no difference.
-        if self.is_busy() || !around.out.is_empty() {
-            self.note_work();
+        match action {
+            // It gives up, whatever there was to do; a farewell is nothing that was to be done.
+            Some(Action::Close | Action::Abort) => self.flags.drain = Drain::Told,
+            // Whether its output is taken at once or later must make no difference.
+            _ if self.is_busy() || !around.out.is_empty() => self.note_work(),
+            _ => (),
         }
         match action {
             Some(Action::Pause) => self.pause(around.now),

@@ -76,6 +76,7 @@ pub(crate) trait Facts {
     fn may_block(&self) -> bool;
     fn control(&self) -> Control;
     fn set_counted(&self, counted: bool);
+    fn is_draining(&self) -> bool;
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)>;
     /// The time now, after a callback that may have taken long.
     fn clock(&self) -> Instant;
@@ -263,6 +264,14 @@ impl Context<'_> {
     /// connections of an event loop (`false`).
     pub fn may_block(&self) -> bool {
         self.facts.may_block()
+    }
+
+    /// Whether the server has begun to drain, or was stopped: as
+    /// [`Control::is_draining`](crate::Control::is_draining), and cheap enough for every request. A
+    /// protocol that can tell its peer to go elsewhere (HTTP's `Connection: close`) does so from then
+    /// on, so that the peer does not find its next request on a connection that was just closed.
+    pub fn is_draining(&self) -> bool {
+        self.facts.is_draining()
     }
 
     /// A handle that steers the server.

@@ -45,6 +45,7 @@ pub struct Control(pub(crate) Arc<dyn ControlTarget>);
 pub(crate) trait ControlTarget: Send + Sync {
     fn begin_drain(&self, grace: Duration, deadline: Duration);
     fn stop(&self);
+    fn is_draining(&self) -> bool;
     fn set_accepting(&self, accepting: bool);
     fn max_connections(&self) -> usize;
     fn set_max_connections(&self, max: usize) -> usize;
@@ -78,6 +79,36 @@ impl Control {
     /// [`CloseReason::Killed`](crate::CloseReason::Killed).
     pub fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Whether the server has begun to drain, or was stopped; also when it has ended. Connections are
+    /// still accepted for the grace of the drain: what a probe for readiness is told is that no
+    /// more should be sent here.
+    ///
+    /// ```
+    /// use polyserve::codec::Lines;
+    /// use polyserve::{Client, Framed, Server};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::builder().bind("127.0.0.1:0")?.spawn(|_peer| {
+    ///     Framed::new(Lines::new(), |_probe, replies| {
+    ///         let ready = !replies.context().is_draining();
+    ///         replies.send(if ready { "ready" } else { "not ready" })
+    ///     })
+    /// })?;
+    ///
+    /// let mut probe = Client::connect(&server.local_addrs()[0])?;
+    /// probe.send(b"?\n")?;
+    /// assert_eq!(probe.recv_until(b"\n", 20)?, b"ready\n");
+    /// server.control().begin_drain(Duration::from_secs(5), Duration::from_secs(10));
+    /// probe.send(b"?\n")?;
+    /// assert_eq!(probe.recv_until(b"\n", 20)?, b"not ready\n");
+    /// # drop(probe);
+    /// # server.control().stop();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.0.is_draining()
     }
 
     /// Stops accepting until [`resume`](Self::resume). Connections that are open go on; new ones

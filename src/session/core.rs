@@ -242,6 +242,10 @@ impl ControlTarget for Core {
         self.wake_acceptor();
     }
 
+    fn is_draining(&self) -> bool {
+        self.shutdown.has_begun()
+    }
+
     fn set_accepting(&self, accepting: bool) {
         self.accepting.store(accepting, Ordering::Relaxed);
         self.wake_acceptor();

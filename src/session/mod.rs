@@ -273,6 +273,10 @@ impl Facts for SessionHost<'_> {
         Control(Arc::clone(&self.identity.core) as _)
     }
 
+    fn is_draining(&self) -> bool {
+        self.identity.core.shutdown.has_begun()
+    }
+
     fn clock(&self) -> Instant {
         Instant::now()
     }

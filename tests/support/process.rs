@@ -71,16 +71,12 @@ impl ServerProcess {
         for addr in listen {
             command.args(["--listen", addr]);
         }
-        Self::start(&mut command, listen.len())
+        Self::start(command.stdin(Stdio::null()), listen.len())
     }
 
-    fn start(command: &mut Command, n_addrs: usize) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+    /// Starts a program that prints where it listens, and waits until it has done so this often.
+    pub(crate) fn start(command: &mut Command, n_addrs: usize) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let mut this = Self { child: Some(child), stdout, stderr, addrs: Vec::new() };

@@ -20,6 +20,9 @@ pub(crate) trait Transport {
     fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize>;
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
     fn shutdown_write(&self) -> io::Result<()>;
+    /// Ends both directions: the peer finds the end, and on systems that can tell it so, learns that
+    /// nobody reads any more.
+    fn shutdown_both(&self) -> io::Result<()>;
     fn reset_on_close(&self);
     fn take_error(&self) -> io::Result<Option<io::Error>>;
     /// Whether the peer's end can be told from other ends. If not, nobody waits for it.
@@ -43,6 +46,10 @@ impl Transport for Stream {
 
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn shutdown_both(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Both)
     }
 
     fn reset_on_close(&self) {

@@ -154,8 +154,11 @@ impl<T: Transport> Pump<'_, T> {
             return; // its last words could not be written
         }
         self.release();
-        if self.conn.saw_eof() || !self.io.sees_end() || idle {
+        if self.conn.saw_eof() {
             return self.conn.done();
+        }
+        if idle || !self.io.sees_end() {
+            return self.leave();
         }
         match self.io.shutdown_write() {
             Ok(()) => {
@@ -165,6 +168,14 @@ impl<T: Transport> Pump<'_, T> {
             // The peer has gone.
             Err(_) => self.conn.done(),
         }
+    }
+
+    /// Nobody waits for the peer's end. What it may have sent since we last looked would make a reset of
+    /// the close: the peer is to find our end before that.
+    fn leave(&mut self) {
+        let _ = self.io.shutdown_both();
+        self.throw_away();
+        self.conn.done();
     }
 
     /// An idle connection that a drain has found: its last output is long gone, so there is nothing

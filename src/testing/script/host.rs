@@ -106,6 +106,10 @@ impl ControlTarget for Shared {
         self.enter(Phase::Stopped);
     }
 
+    fn is_draining(&self) -> bool {
+        self.env.phase() > Phase::Running
+    }
+
     fn set_accepting(&self, _accepting: bool) {}
 
     fn max_connections(&self) -> usize {
@@ -179,6 +183,10 @@ impl Facts for ScriptHost<'_> {
 
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)> {
         Some((Arc::clone(self.shared) as _, 0))
+    }
+
+    fn is_draining(&self) -> bool {
+        self.shared.is_draining()
     }
 
     fn clock(&self) -> Instant {

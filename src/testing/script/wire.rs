@@ -195,6 +195,10 @@ impl Transport for Wire {
         Ok(n)
     }
 
+    fn shutdown_both(&self) -> io::Result<()> {
+        self.shutdown_write()
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         self.0.borrow_mut().fin = true;
         Ok(())

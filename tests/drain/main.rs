@@ -1,0 +1,53 @@
+//! The end of a server while it is at work: drained under load, replaced under load, with clients and
+//! handlers that are stuck, by signals; and its beginning with sockets that were passed to it.
+//!
+//! ```sh
+//! cargo test --all-features --test drain                     # all of it, in short
+//! POLYSERVE_ROUNDS=50 cargo test --release --all-features --test drain -- under-load
+//! POLYSERVE_ROUNDS=20 cargo test --release --all-features --test drain -- replaced
+//! ```
+//! The program is both the tests and, started with `serve`, the server. What needs a tool that is
+//! missing prints `SKIP`; with `POLYSERVE_REQUIRE=1` it fails.
+
+#[cfg(target_os = "linux")]
+mod activated;
+#[cfg(target_os = "linux")]
+mod child;
+#[cfg(target_os = "linux")]
+mod load;
+#[cfg(target_os = "linux")]
+#[path = "../support/process.rs"]
+mod process;
+#[cfg(target_os = "linux")]
+mod replaced;
+#[cfg(target_os = "linux")]
+mod rounds;
+#[cfg(target_os = "linux")]
+mod server;
+#[cfg(target_os = "linux")]
+mod signals;
+#[cfg(target_os = "linux")]
+mod stuck;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "serve") {
+        return server::main();
+    }
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Each has the machine to itself: it brings its load along.
+    arguments.test_threads = Some(1);
+    let trials = [
+        rounds::trials(),
+        replaced::trials(),
+        stuck::trials(),
+        signals::trials(),
+        activated::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("SKIP: servers are drained under load on Linux only");
+}
