@@ -66,8 +66,8 @@ impl Stream {
         self.judge_end(platform::recv(self.socket(), buf, false))
     }
 
-    /// Reads, and waits until there is something to read or the read time-out has passed, which
-    /// is told as `WouldBlock` on every system.
+    /// Reads, and waits until there is something to read, or the read time-out has passed, which
+    /// is told as `WouldBlock` on every system, or a signal has come, which is told as `Interrupted`.
     pub(crate) fn recv_blocking(&self, buf: &mut [u8]) -> io::Result<usize> {
         match platform::recv(self.socket(), buf, true) {
             // Windows' word for what SO_RCVTIMEO tells elsewhere by EAGAIN.

@@ -195,6 +195,8 @@ impl Driver {
                 self.read_timeout = Some(Duration::MAX);
                 (Ready::NONE, None)
             }
+            // However often that happens, the deadline stays what it is.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => (Ready::NONE, None),
             result => (Ready::READ, Some(result)),
         }
     }

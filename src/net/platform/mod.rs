@@ -1,7 +1,8 @@
 //! All that depends on the operating system. Each system offers the same names:
 //!
 //! - `recv(socket, buf, may_block)`, `recv_append(socket, vec)`, `send(socket, bytes)`:
-//!   repeated after a signal, never raise `SIGPIPE`; all but `recv(.., true)` never wait.
+//!   repeated after a signal, never raise `SIGPIPE`, never wait; but `recv(.., true)` waits, and may
+//!   be `Interrupted`.
 //! - `make_ready_for_polling(socket)`: what must be set once before those that never wait.
 //! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
 //! - `refuse_newcomers(listener, is_tcp)`: turns away who comes from now on, if the system can.

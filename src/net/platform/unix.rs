@@ -20,7 +20,8 @@ pub(crate) fn recv(socket: &Socket, buf: &mut [u8], may_block: bool) -> io::Resu
     loop {
         match rustix::net::recv(socket, &mut *buf, flags) {
             Ok((_, n)) => return Ok(n),
-            Err(rustix::io::Errno::INTR) => (),
+            // A read that may wait would wait for its whole time-out once more.
+            Err(rustix::io::Errno::INTR) if !may_block => (),
             Err(e) => return Err(e.into()),
         }
     }
