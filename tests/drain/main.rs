@@ -6,7 +6,7 @@
 //! POLYSERVE_ROUNDS=50 cargo test --release --all-features --test drain -- under-load
 //! POLYSERVE_ROUNDS=20 cargo test --release --all-features --test drain -- replaced
 //! ```
-//! The program is both the tests and, started with `serve`, the server. What needs a tool that is
+//! The program is both the tests and, started with `serve`, the server; with `conform`, it is the conformance suite, to be disturbed. What needs a tool that is
 //! missing prints `SKIP`; with `POLYSERVE_REQUIRE=1` it fails.
 
 #[cfg(target_os = "linux")]
@@ -31,8 +31,11 @@ mod stuck;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == "serve") {
-        return server::main();
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some("serve") => return server::main(),
+        Some("conform") => return signals::conform(&args[2]),
+        _ => (),
     }
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Each has the machine to itself: it brings its load along.

@@ -37,7 +37,7 @@ pub(crate) fn backend(name: &str) -> Box<dyn Backend> {
 /// with what it is told, `hold` with nothing, ever.
 pub(crate) fn upper() -> impl Handler {
     Framed::new(Lines::new(), |line, replies| match line {
-        "fds" => replies.send(&output_of("ls /proc/self/fd")),
+        "fds" => replies.send(&output_of("ls -l /proc/self/fd")),
         "environment" => replies.send(&output_of("env | grep LISTEN")),
         "hold" => {
             // It is never made: as long as its maker lives, the connection is at work.
