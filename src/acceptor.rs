@@ -277,43 +277,57 @@ impl Acceptor {
 
     fn attempt(&self, now: Instant) -> Result<Attempt, ServeError> {
         let core = &self.inner.core;
-        if core.shutdown.closes_listeners(now) && core.env.phase() == Phase::Running {
-            self.lock().begin_to_close();
-            if let Some(session) = self.last_from_backlog(now) {
-                return Ok(Attempt::Session(Box::new(session)));
+        if core.shutdown.closes_listeners(now) && core.env.phase() < Phase::Killing {
+            if let Some(attempt) = self.last_of_backlog(now) {
+                return Ok(attempt);
             }
-            self.lock().close_listeners();
-            core.shutdown.listeners_are_closed();
         }
         let (next, give_up) = core.advance(now);
+        let mut state = self.lock();
         if core.env.phase() > Phase::Running {
-            self.lock().close_listeners();
-            if give_up || core.live.count() == 0 {
+            if core.env.phase() > Phase::Draining || give_up {
+                state.close_listeners();
+            }
+            if give_up || (core.live.count() == 0 && state.has_closed()) {
                 return Ok(Attempt::Finished);
             }
-            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
+            let pause = state.paused_until.filter(|_| !state.has_closed());
+            let deadline = [next, pause].into_iter().flatten().min();
+            return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
         }
-        let mut state = self.lock();
         if let Some(until) = state.paused_until.filter(|until| *until > now) {
             let deadline = Some(next.map_or(until, |next| next.min(until)));
             return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
         }
         state.paused_until = None;
-        let has_none = state.listeners.is_empty() && state.failure.is_none();
+        let has_none = state.has_closed() && state.failure.is_none();
         if has_none || !core.is_accepting() {
             return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
         }
         self.try_listeners(&mut state, now, next)
     }
 
-    /// The listeners are about to be closed, which would reset the connections in their backlog:
-    /// takes one of those, if there is one and a place for it.
-    fn last_from_backlog(&self, now: Instant) -> Option<Session> {
+    /// The listeners are about to be closed, which would reset the connections in their backlogs: they
+    /// are accepted before. `None` when there are none, or no place for them: then handlers are told,
+    /// whose end makes places.
+    fn last_of_backlog(&self, now: Instant) -> Option<Attempt> {
+        let core = &self.inner.core;
         let mut state = self.lock();
-        match self.try_listeners(&mut state, now, None) {
-            Ok(Attempt::Session(session)) => Some(*session),
-            _ => None,
+        state.begin_to_close();
+        if !state.has_closed() && state.paused_until.is_none_or(|until| until <= now) {
+            state.paused_until = None;
+            match self.try_listeners(&mut state, now, None) {
+                Ok(Attempt::Wait(wants)) if wants.again => return Some(Attempt::Wait(wants)),
+                Ok(Attempt::Wait(wants)) if !wants.read => (),
+                Ok(Attempt::Session(session)) => return Some(Attempt::Session(session)),
+                // Nobody is there any more, or nobody can be heard of.
+                _ => state.close_listeners(),
+            }
         }
+        if core.env.phase() == Phase::Running {
+            core.shutdown.handlers_may_be_told();
+        }
+        None
     }
 
     /// Takes one connection from whichever listener has one, if there is room for it.
@@ -553,6 +567,10 @@ impl State {
     fn close_listeners(&mut self) {
         self.listeners.clear();
         self.candidate = None;
+    }
+
+    fn has_closed(&self) -> bool {
+        self.listeners.is_empty() && self.candidate.is_none()
     }
 
     /// The grace is over. Those in the backlogs are accepted yet, but nobody joins them; the

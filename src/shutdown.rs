@@ -34,7 +34,8 @@ pub(crate) struct Shutdown {
 #[derive(Debug, Default)]
 struct State {
     plan: Option<Plan>,
-    listeners_closed: bool,
+    /// The backlogs are empty, or wait for places that only the end of others makes.
+    may_tell: bool,
     /// The last phase that was announced to the connections.
     announced: Option<Phase>,
     /// The backend has returned.
@@ -95,9 +96,10 @@ impl Shutdown {
         self.lock().plan.is_some_and(|plan| plan.grace_until <= now)
     }
 
-    pub(crate) fn listeners_are_closed(&self) {
+    /// The backlogs are empty, or wait for places: the phase may become `Draining`.
+    pub(crate) fn handlers_may_be_told(&self) {
         let mut state = self.lock();
-        state.listeners_closed = true;
+        state.may_tell = true;
         self.announce(state);
     }
 
@@ -137,7 +139,7 @@ impl Shutdown {
             (Some(Phase::Stopped), Some(end))
         } else if now >= plan.deadline {
             (Some(Phase::Killing), Some(stop_at))
-        } else if state.listeners_closed {
+        } else if state.may_tell {
             (Some(Phase::Draining), Some(plan.deadline))
         } else if now < plan.grace_until {
             (None, Some(plan.grace_until))
@@ -236,7 +238,7 @@ mod tests {
         assert_eq!(shutdown.advance(now).next, Some(now + 2 * S));
         assert!(!shutdown.closes_listeners(now + S));
         assert!(shutdown.closes_listeners(now + 2 * S));
-        shutdown.listeners_are_closed();
+        shutdown.handlers_may_be_told();
         let step = shutdown.advance(now + 2 * S);
         assert_eq!((step.enter, step.next), (Some(Phase::Draining), Some(now + 10 * S)));
         assert_eq!(shutdown.advance(now + 3 * S).enter, None);

@@ -10,7 +10,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// No server takes as long to answer, unless it is stuck.
@@ -48,6 +48,8 @@ pub(crate) struct Run {
     epoch: Instant,
     /// When each server in turn began to drain, in nanoseconds since `epoch`.
     drains: Mutex<Vec<u64>>,
+    /// How many of those have ended.
+    ended: AtomicUsize,
     /// The clients are to finish what they are at, and end.
     over: AtomicBool,
     /// How many requests were answered so far.
@@ -93,6 +95,7 @@ impl Run {
             addr,
             epoch: Instant::now(),
             drains: Mutex::default(),
+            ended: AtomicUsize::new(0),
             over: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             goes_on,
@@ -102,6 +105,11 @@ impl Run {
     /// A server is about to be told to drain: requests that are sent from now on may come too late.
     pub(crate) fn drain_begins(&self) {
         self.drains.lock().unwrap().push(self.now());
+    }
+
+    /// That server is gone: whoever connects from now on has another.
+    pub(crate) fn drain_has_ended(&self) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn end(&self) {
@@ -144,11 +152,11 @@ impl Run {
 
     /// Connects, and asks until that connection is over.
     pub(crate) fn ask_once(&self, number: usize, seen: &mut Seen) {
-        let before = self.drains_so_far();
+        let ended_before = self.ended.load(Ordering::SeqCst);
         match TcpStream::connect(self.addr) {
             Ok(stream) => {
                 seen.connections += 1;
-                if let Err(what) = self.converse(stream, number, before, seen) {
+                if let Err(what) = self.converse(stream, number, ended_before, seen) {
                     seen.failed.push(format!("{:?}: {what}", Habit::of(number)));
                 }
             }
@@ -162,12 +170,12 @@ impl Run {
         }
     }
 
-    /// The life of one connection, which was made when there had been so many drains.
+    /// The life of one connection, which was made when so many servers had gone.
     fn converse(
         &self,
         mut stream: TcpStream,
         number: usize,
-        drains_before: usize,
+        ended_before: usize,
         seen: &mut Seen,
     ) -> Result<(), String> {
         let habit = Habit::of(number);
@@ -184,8 +192,8 @@ impl Run {
                 }
                 Went::Closed => {
                     seen.late += 1;
-                    // Its server is the one that began to drain next, or a later one.
-                    return match self.drains.lock().unwrap().get(drains_before) {
+                    // Its server is the one that goes next, or a later one.
+                    return match self.drains.lock().unwrap().get(ended_before) {
                         Some(&began) if sent_at >= began => Ok(()),
                         Some(_) => Err("a request from before the drain was not answered".into()),
                         None => Err("closed without a drain".into()),

@@ -76,6 +76,7 @@ fn processes_are_replaced(name: &str) {
             assert_eq!(ended.code, Some(0), "{name}: {said} {:?}", ended.stderr);
             assert!(said.contains(" 0 killed, 0 stuck"), "{name}: {said}");
             assert!(ended.took < DEADLINE + Duration::from_secs(1), "{name}: {:?}", ended.took);
+            run.drain_has_ended();
             current = Some(early.unwrap_or_else(start));
             run.wait_for_answers(500);
         }
@@ -103,6 +104,7 @@ fn servers_are_replaced(name: &str) {
             let report = old.drain(Duration::ZERO, DEADLINE);
             assert!(report.finished_all && report.killed == 0, "{name}: {report}");
             old.join().unwrap();
+            run.drain_has_ended();
             run.wait_for_answers(500);
         }
     });

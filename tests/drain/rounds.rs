@@ -4,7 +4,9 @@
 use crate::load::{Run, Seen};
 use crate::server::{BACKENDS, backend, upper};
 use libtest_mimic::Trial;
-use polyserve::{DrainReport, Server};
+use polyserve::{AtLimit, DrainReport, Limits, Server};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,10 +17,18 @@ pub(crate) fn trials() -> Vec<Trial> {
     let under_load = BACKENDS.iter().map(|&name| {
         Trial::test(format!("S3/under-load/{name}"), move || Ok(drained_under_load(name)))
     });
+    let full = BACKENDS.iter().flat_map(|&name| {
+        let served = move || Ok(served_behind_a_full_server(name));
+        let ended = move || Ok(ended_behind_a_full_server(name));
+        [
+            Trial::test(format!("S3/behind-a-full-server/{name}"), served),
+            Trial::test(format!("S3/behind-a-full-server-for-ever/{name}"), ended),
+        ]
+    });
     let grace = BACKENDS.iter().map(|&name| {
         Trial::test(format!("S3/grace/{name}"), move || Ok(served_within_the_grace(name)))
     });
-    under_load.chain(grace).collect()
+    under_load.chain(full).chain(grace).collect()
 }
 
 /// `POLYSERVE_ROUNDS`, or as many rounds as take little time.
@@ -92,6 +102,73 @@ fn served_within_the_grace(name: &str) {
     assert!(report.finished_all && report.killed == 0, "{name}: {report}");
     assert!(report.took < GRACE + Duration::from_secs(2), "{name}: {report}");
     println!("{name}: {} clients were served within the grace; {report}", seen.answered);
+    server.join().unwrap();
+}
+
+/// Those who wait behind a full server are served as it empties.
+fn served_behind_a_full_server(name: &str) {
+    const PLACES: usize = 2;
+    for at_limit in [AtLimit::Wait, AtLimit::CloseOldestIdle] {
+        let mut limits = Limits::default();
+        limits.at_limit = at_limit;
+        let builder = Server::builder().backend(backend(name)).limits(limits);
+        let server = builder.max_connections(PLACES).bind("127.0.0.1:0").unwrap().build().unwrap();
+        let addr = server.local_addrs()[0].as_tcp().unwrap();
+        let connect = || {
+            let stream = TcpStream::connect(addr).unwrap();
+            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            stream
+        };
+        let server = server.spawn(|_peer| upper()).unwrap();
+        // They do not stay idle, or they would make room at once.
+        let mut first: Vec<_> = (0..PLACES).map(|_| connect()).collect();
+        for stream in &mut first {
+            stream.write_all(b"half a line").unwrap();
+        }
+        let control = server.control();
+        let until = Instant::now() + DEADLINE;
+        while control.stats().open() < PLACES as u64 {
+            assert!(Instant::now() < until, "{name}: the first are not served");
+            thread::yield_now();
+        }
+        let mut waiting: Vec<_> = (0..10).map(|_| connect()).collect();
+        waiting.iter_mut().for_each(|stream| stream.write_all(b"waits\n").unwrap());
+        control.begin_drain(Duration::ZERO, DEADLINE);
+        // Now they finish what they are at, and leave.
+        for stream in &mut first {
+            stream.write_all(b"\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "HALF A LINE\n", "{name}");
+        }
+        drop(first);
+        for mut stream in waiting {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert_eq!(answer, "WAITS\n", "{name}, {at_limit:?}");
+        }
+        assert!(TcpStream::connect(addr).is_err(), "{name}: the listener is still open");
+        let report = server.drain(Duration::ZERO, DEADLINE);
+        assert!(report.finished_all && report.killed == 0, "{name}: {report}");
+        server.join().unwrap();
+    }
+}
+
+/// Where no place becomes free, the deadline holds for the backlog as well.
+fn ended_behind_a_full_server(name: &str) {
+    let deadline = Duration::from_millis(300);
+    let builder = Server::builder().backend(backend(name)).max_connections(1);
+    let server = builder.bind("127.0.0.1:0").unwrap().spawn(|_peer| upper()).unwrap();
+    let addr = server.local_addrs()[0].as_tcp().unwrap();
+    let mut busy = TcpStream::connect(addr).unwrap();
+    busy.write_all(b"first\nhold\n").unwrap();
+    busy.read_exact(&mut [0; 6]).unwrap();
+    let mut waits = TcpStream::connect(addr).unwrap();
+    waits.set_read_timeout(Some(DEADLINE)).unwrap();
+    let report = server.drain(Duration::ZERO, deadline);
+    assert!(report.took < deadline + Duration::from_secs(2), "{name}: {report}");
+    assert_eq!((report.killed, report.finished_all), (1, true), "{name}: {report}");
+    assert!(!matches!(waits.read(&mut [0; 8]), Ok(1..)), "{name}");
     server.join().unwrap();
 }
 
