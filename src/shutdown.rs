@@ -8,6 +8,9 @@
 //!    |                 |                              | Killing     | Stopped   |
 //! ```
 //!
+//! If there is no place for those in the backlog, handlers are told first, and the backlog is accepted
+//! as places become free.
+//!
 //! Nobody need watch the clock for it but those who wait anyway: the acceptor, and whoever called
 //! `drain` or `join`. Each of them [advances](Shutdown::advance) the steps that are due.
 
@@ -193,14 +196,20 @@ impl Shutdown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that had something left to do, and ended by themselves.
+    /// Connections that ended by themselves since the drain began: those that had something left to
+    /// do when their handler was told, and did it; and those that ended before they were told, within
+    /// the grace, or for another reason, such as a reset.
     pub finished: u64,
-    /// Connections that were idle, or that their handler gave up, and were closed at once.
+    /// Connections that were idle, or that their handler gave up: `on_shutdown` returned `Close`.
+    /// What it sends with that is a farewell, written and lingered for, but no work that was
+    /// finished.
     pub closed: u64,
     /// Connections that were left at the deadline, and were closed by force.
     pub killed: u64,
-    /// Connections whose handler did not return even then. Their sockets are shut down; their
-    /// threads cannot be ended and were left to themselves.
+    /// Connections whose handler did not return even then, and with an event loop, whose loop did
+    /// not because of another's handler: nobody else may run them. They are left to themselves,
+    /// because a thread cannot be ended, and end when that handler returns. With a thread for each
+    /// connection their sockets are shut down, which ends a handler that blocks in one.
     pub stuck: usize,
     /// From the beginning of the drain until now.
     pub took: Duration,

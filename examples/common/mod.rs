@@ -121,7 +121,7 @@ where
             return ExitCode::from(2);
         }
     };
-    match serve(options, factory, build) {
+    match serve(options, program.default_listen, factory, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -135,6 +135,7 @@ where
 
 fn serve<F, H>(
     options: Options,
+    default_listen: &str,
     factory: F,
     build: impl FnOnce(Builder) -> Builder,
 ) -> Result<(), Box<dyn Error>>
@@ -159,6 +160,10 @@ where
     }
     if let Some(timeout) = options.first_byte_timeout {
         builder = builder.first_byte_timeout(timeout);
+    }
+    // Nobody has said where to listen: a service manager may have.
+    if options.listen.is_empty() {
+        builder = builder.activated_or_bind(default_listen)?;
     }
     for addr in &options.listen {
         builder = builder.bind(addr.as_str())?;
@@ -259,9 +264,6 @@ impl Options {
                 },
             }
         }
-        if options.listen.is_empty() {
-            options.listen.push(program.default_listen.to_owned());
-        }
         Ok(Some(options))
     }
 }
@@ -291,7 +293,8 @@ fn help(program: &Program<'_>) -> String {
            --backend NAME            {names}\n                            \
                                      (default: {default})\n  \
            --listen ADDR             HOST:PORT or unix:PATH; may be repeated\n                            \
-                                     (default: {default_listen})\n  \
+                                     (default: what a service manager passes,\n                            \
+                                     or {default_listen})\n  \
            --max-connections N       connections open at the same time\n  \
            --idle-timeout D          such as 90s, or off (default: 60s)\n  \
            --first-byte-timeout D    such as 5s, or off (default: 10s)\n  \

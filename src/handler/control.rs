@@ -68,7 +68,7 @@ pub struct ConnectionInfo {
 
 impl Control {
     /// Begins to drain and returns at once: see
-    /// [`ServerHandle::drain`](crate::ServerHandle::drain) for the steps. Connections are still
+    /// [`ServerHandle::drain`](crate::ServerHandle::drain) for the steps and their times. Connections are still
     /// accepted for `grace`; those that are left after `deadline` (both counted from now) are
     /// closed by force. A later call can only bring the end closer.
     pub fn begin_drain(&self, grace: Duration, deadline: Duration) {

@@ -142,7 +142,8 @@ pub trait Handler: Send + 'static {
     /// Default: `Close` if the connection is idle, else `Continue`. A connection that goes on is
     /// closed when it stops being busy (see [`Context::set_busy`]), at the latest at the drain's
     /// deadline. What this callback sends counts as well: to stay longer than until it is written,
-    /// be busy.
+    /// be busy. `Close` counts as [closed](crate::DrainReport::closed), and is no less orderly:
+    /// what was sent is written first.
     ///
     /// So one that is idle here and returns `Continue` stays until it was busy once more, with a
     /// request for example, or until the deadline. Whoever only wants to say a last word, or to

@@ -36,7 +36,8 @@ use std::sync::Arc;
 /// [`Builder::listener`] gives it to the next, which finds in the backlog whoever has come meanwhile.
 /// To hand it to another process, turn it into an `OwnedFd`, and start the process with that as its
 /// standard input (`Stdio::from`), or by whatever else passes descriptors; there `Listener::try_from`
-/// makes a listener of the descriptor again.
+/// makes a listener of the descriptor again. (Other descriptors are not inherited, unless you clear
+/// their flag `FD_CLOEXEC`.) The [guide](crate::_documentation::guide) shows both.
 ///
 /// [`ServerHandle::take_listeners`]: crate::ServerHandle::take_listeners
 /// [`Builder::listener`]: crate::Builder::listener

@@ -61,10 +61,11 @@ pub struct SocketOptions {
     /// Lets several listeners of one user share an address and port (`SO_REUSEPORT`, socket(7)).
     /// Default: `false`. Refused where the system has no such option, Windows among them.
     ///
-    /// It is made for several processes, and for a new one that takes over from an old one. It
-    /// does **not** balance long-lived connections: Linux spreads *new* ones by a hash of the
-    /// addresses, whatever each listener holds already, and what waits in the backlog of a
-    /// listener that closes is lost.
+    /// It is made for several processes. It does **not** balance long-lived connections: Linux
+    /// spreads *new* ones by a hash of the addresses, whatever each listener holds already. And it
+    /// is a lossy way for a new server to take over from an old one: each listener has a backlog of
+    /// its own, and who is in the old one's, or on the way there, when that closes is reset. Hand
+    /// the listener itself on instead: [`Listener`](super::Listener#handing-it-on).
     pub reuse_port: bool,
 
     /// Keeps an IPv6 listener from taking IPv4 connections (`IPV6_V6ONLY`, ipv6(7)). Default:

@@ -71,19 +71,41 @@ impl ServerHandle {
 
     /// Drains the server and waits until that is done, or given up:
     ///
-    /// 1. For `grace`, connections are still accepted and served. (Kubernetes ends a pod and takes
-    ///    it out of service at the same time, so new connections come for a while.)
-    /// 2. The backlog is emptied, and the listeners are closed.
-    /// 3. Every handler is told by `on_shutdown`, after what its peer had sent before was shown to
-    ///    it. Idle connections are closed, busy ones may finish.
-    /// 4. What is left at `deadline` (counted from now, like `grace`) is closed, lingers for 0.8 s
-    ///    at most, and is reset then.
-    /// 5. One second after the deadline, whatever is left is stuck in a handler that does not
-    ///    return: it is reported, and left to itself.
+    /// | from | what happens |
+    /// |---|---|
+    /// | now | [`Control::is_draining`] is true. For `grace`, connections are still accepted and served. (Kubernetes ends a pod and takes it out of service at the same time, so new connections come for a while.) |
+    /// | `grace` | Nobody can connect any more. The backlog is accepted, then the listeners are closed. Those that others accept from as well are left to them, with their backlogs: [`Listener::shared`]. |
+    /// | then | Every handler is told by `on_shutdown`, after what its peer had sent before was shown to it. Idle connections are closed at once; busy ones may finish. One that was accepted less than 1 s ago and has said nothing yet is not idle: its first request is answered. |
+    /// | `deadline` | What is left is closed: its output is written as far as the peer takes it at once, and it lingers for 0.8 s at most. |
+    /// | `deadline` + 0.8 s | What is left is reset. |
+    /// | `deadline` + 1 s | What is left is stuck: in a handler that does not return, or behind one on the same event loop. It is reported, and left to itself. This returns. |
+    ///
+    /// Each step comes as soon as the one before is done, so a server without busy connections is
+    /// over in milliseconds after its grace; `grace` and `deadline` are both counted from now, and a
+    /// `grace` beyond the deadline is cut to it. A server at its limit of connections tells its
+    /// handlers first, and accepts its backlog as places become free, until the deadline.
+    ///
+    /// # What peers see
+    ///
+    /// No request is lost that the system had taken for the server before the drain told the
+    /// handlers, nor the first request of any connection. A peer that sends another request on a
+    /// connection that was idle may cross with the close: it finds a clean end before any byte of an
+    /// answer, and knows that nothing was done. HTTP has the rule that it may ask again then (RFC
+    /// 9112, section 9.5); [`client::Pool`](crate::client::Pool) does so. Where the protocol can say that
+    /// the connection will be closed, a handler says so from [`Context::is_draining`] on, and the
+    /// grace gives peers the time to hear it.
+    ///
+    /// On Linux nobody can connect between the last accept and the close, to be reset: the first
+    /// packet of who tries is dropped, so that he is refused when he tries again a second later. On
+    /// other systems there is such a moment.
+    ///
+    /// # Calling it twice
     ///
     /// It may be called again, also after [`Control::begin_drain`]; the earlier of all deadlines
     /// counts. On one of the server's own threads it begins the drain and returns at once, with a
     /// report that says `finished_all: false`.
+    ///
+    /// [`Context::is_draining`]: crate::Context::is_draining
     pub fn drain(&self, grace: Duration, deadline: Duration) -> DrainReport {
         self.core.begin_drain(grace, deadline);
         if !self.core.is_own_thread() {

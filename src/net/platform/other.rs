@@ -58,6 +58,8 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     Ok((socket, addr))
 }
 
+// Nothing is known that would do it.
+#[cfg(not(unix))]
 pub(crate) fn refuse_newcomers(_listener: &Socket, _is_tcp: bool) {}
 
 /// What another thread rings to end a wait. Several rings may become one.

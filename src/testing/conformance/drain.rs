@@ -4,6 +4,7 @@ use super::client::Client;
 use super::role::Role;
 use super::stage::{Asked, Failure, OrFail, PATIENCE, Running, Stage, bind, check};
 use crate::handler::{Action, CloseKind};
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
@@ -314,6 +315,84 @@ pub(super) fn grace_serves_those_who_still_come(stage: &Stage) -> Asked {
     let report = server.handle().drain(Duration::ZERO, PATIENCE);
     check!(report.finished_all, "the end of the grace led to {report:?}");
     open.expect_end()
+}
+
+pub(super) fn handlers_see_a_drain_in_its_grace(stage: &Stage) -> Asked {
+    let server = stage.serve(|_, _| {
+        Role::echo().data(|input, cx| {
+            input.take();
+            // From the handler, and from anywhere.
+            cx.send(match (cx.is_draining(), cx.control().is_draining()) {
+                (true, true) => "yes",
+                (false, false) => "no;",
+                _ => "they disagree",
+            });
+            Ok(Action::Continue)
+        })
+    })?;
+    let mut client = server.connect()?;
+    client.send(b"draining?")?;
+    client.expect(b"no;")?;
+    let grace = Duration::from_secs(3600);
+    server.control().begin_drain(grace, grace);
+    client.send(b"draining?")?;
+    client.expect(b"yes")?;
+    server.probe(b"draining?", b"yes")?;
+    let control = server.control();
+    server.handle().drain(Duration::ZERO, PATIENCE);
+    client.expect_end()?;
+    check!(control.is_draining(), "a server that has ended does not drain");
+    Ok(())
+}
+
+pub(super) fn a_farewell_is_no_work(stage: &Stage) -> Asked {
+    let server = stage.serve(|_, _| {
+        Role::echo().shutdown(|cx| {
+            cx.send("farewell");
+            Ok(Action::Close)
+        })
+    })?;
+    let mut clients = idle_clients(&server, 3)?;
+    let ends = std::thread::spawn(move || {
+        clients.iter_mut().try_for_each(|client| {
+            client.expect(b"farewell")?;
+            client.expect_end()
+        })
+    });
+    let report = server.handle().drain(Duration::ZERO, PATIENCE);
+    check!((report.closed, report.finished) == (3, 0), "three farewells led to {report:?}");
+    ends.join().unwrap_or_else(|_| Err(Failure::new("a client panicked")))
+}
+
+pub(super) fn a_server_gives_its_listeners_to_the_next(stage: &Stage) -> Asked {
+    let old = stage.serve(|_, _| Role::echo())?;
+    let mut served = idle_clients(&old, 2)?;
+    let taken = old.handle().take_listeners().or_fail("the listeners")?;
+    check!(taken.len() == 1, "{} listeners were given away", taken.len());
+    let again = old.handle().take_listeners().or_fail("no listeners")?;
+    check!(again.is_empty(), "listeners were given away twice");
+    // Whoever comes now waits for the next server, and those who are served go on.
+    let waits =
+        std::net::TcpStream::connect(old.addr().as_tcp().ok_or("none").or_fail("a TCP address")?);
+    let mut waits = waits.or_fail("a place in the backlog")?;
+    served[0].send(b"still here")?;
+    served[0].expect(b"still here")?;
+    let mut listeners = taken.into_iter();
+    let next = stage.ready(|builder| {
+        let listener = listeners.next().ok_or("none").or_fail("a listener")?;
+        builder.listener(listener).or_fail("a server on the listener")
+    })?;
+    let report = old.handle().drain(Duration::ZERO, PATIENCE);
+    check!(report.closed == 2 && report.finished_all, "the old server's drain led to {report:?}");
+    served.iter_mut().try_for_each(Client::expect_end)?;
+    let next = stage.spawn(next, |_, _| Role::echo())?;
+    check!(next.addr() == old.addr(), "the next one listens on {}", next.addr());
+    waits.write_all(b"waited").or_fail("to send")?;
+    waits.set_read_timeout(Some(PATIENCE)).or_fail("a time-out")?;
+    let mut answer = [0; 6];
+    waits.read_exact(&mut answer).or_fail("an answer of the next server")?;
+    check!(&answer == b"waited", "the next server answered {answer:?}");
+    next.probe(b"a new one", b"a new one")
 }
 
 pub(super) fn grace_ends_by_itself(stage: &Stage) -> Asked {

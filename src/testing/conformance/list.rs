@@ -172,6 +172,9 @@ macro_rules! __conformance_questions {
             any drain a_drain_from_a_handler_begins_and_returns;
             any drain grace_serves_those_who_still_come;
             any drain grace_ends_by_itself;
+            any drain handlers_see_a_drain_in_its_grace;
+            any drain a_farewell_is_no_work;
+            plain drain a_server_gives_its_listeners_to_the_next;
             any drain a_drain_reaches_whoever_waits_for_something_else;
             any drain a_server_can_be_joined;
             any drain dropping_the_handle_drains;
