@@ -186,7 +186,8 @@ impl Run {
             let (went, sent_at) = self.exchange(&mut stream, number, habit.depth(), seen);
             match went {
                 Went::Well => (),
-                Went::Failed(what) => return Err(what),
+                Went::Failed(what) if first => return Err(format!("the first request: {what}")),
+                Went::Failed(what) => return Err(format!("a later request: {what}")),
                 Went::Closed if first && seen.answered == answered => {
                     return Err("the first request was not answered".to_owned());
                 }
