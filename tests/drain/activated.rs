@@ -2,6 +2,7 @@
 
 use crate::child::{activated, command};
 use crate::process::{PATIENCE, ServerProcess, TempDir, finish, has};
+use crate::trial;
 use libtest_mimic::Trial;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -20,13 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("systemd", systemd_activates),
         ("python", another_manager_activates),
     ];
-    let trial = |(name, test): (&str, fn())| {
-        Trial::test(format!("activated/{name}"), move || {
-            test();
-            Ok(())
-        })
-    };
-    tests.into_iter().map(trial).collect()
+    tests.into_iter().map(|(name, test)| trial(format!("activated/{name}"), test)).collect()
 }
 
 const BACKEND: &str = "event-loop:1";

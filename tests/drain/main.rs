@@ -50,6 +50,15 @@ fn main() -> std::process::ExitCode {
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }
 
+/// A test that fails by a panic.
+#[cfg(target_os = "linux")]
+fn trial(name: String, test: impl FnOnce() + Send + 'static) -> libtest_mimic::Trial {
+    libtest_mimic::Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+}
+
 #[cfg(not(target_os = "linux"))]
 fn main() {
     println!("SKIP: servers are drained under load on Linux only");

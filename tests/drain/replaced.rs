@@ -5,6 +5,7 @@ use crate::child::{self, Passing};
 use crate::load::{Run, Seen};
 use crate::rounds::rounds;
 use crate::server::{BACKENDS, backend, upper};
+use crate::trial;
 use libtest_mimic::Trial;
 use polyserve::{Server, ServerHandle};
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut add = |what: &str, name: &'static str, test: fn(&str)| {
-        trials.push(Trial::test(format!("S8/{what}/{name}"), move || Ok(test(name))));
+        trials.push(trial(format!("S8/{what}/{name}"), move || test(name)));
     };
     for name in BACKENDS {
         add("process-replaced", name, processes_are_replaced);

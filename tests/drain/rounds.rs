@@ -3,6 +3,7 @@
 
 use crate::load::{Run, Seen};
 use crate::server::{BACKENDS, backend, upper};
+use crate::trial;
 use libtest_mimic::Trial;
 use polyserve::{AtLimit, DrainReport, Limits, Server};
 use std::io::{Read, Write};
@@ -14,20 +15,20 @@ const CLIENTS: usize = 200;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let under_load = BACKENDS.iter().map(|&name| {
-        Trial::test(format!("S3/under-load/{name}"), move || Ok(drained_under_load(name)))
-    });
+    let under_load = BACKENDS
+        .iter()
+        .map(|&name| trial(format!("S3/under-load/{name}"), move || drained_under_load(name)));
     let full = BACKENDS.iter().flat_map(|&name| {
-        let served = move || Ok(served_behind_a_full_server(name));
-        let ended = move || Ok(ended_behind_a_full_server(name));
+        let served = move || served_behind_a_full_server(name);
+        let ended = move || ended_behind_a_full_server(name);
         [
-            Trial::test(format!("S3/behind-a-full-server/{name}"), served),
-            Trial::test(format!("S3/behind-a-full-server-for-ever/{name}"), ended),
+            trial(format!("S3/behind-a-full-server/{name}"), served),
+            trial(format!("S3/behind-a-full-server-for-ever/{name}"), ended),
         ]
     });
-    let grace = BACKENDS.iter().map(|&name| {
-        Trial::test(format!("S3/grace/{name}"), move || Ok(served_within_the_grace(name)))
-    });
+    let grace = BACKENDS
+        .iter()
+        .map(|&name| trial(format!("S3/grace/{name}"), move || served_within_the_grace(name)));
     under_load.chain(full).chain(grace).collect()
 }
 

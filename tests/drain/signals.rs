@@ -3,6 +3,7 @@
 use crate::child;
 use crate::process::{PATIENCE, ServerProcess, TempDir, has, run_well, signal};
 use crate::server::{BACKENDS, backend};
+use crate::trial;
 use libtest_mimic::Trial;
 use polyserve::testing::conformance::{Subject, questions};
 use rustix::process::Signal;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut add = |what: &str, name: &'static str, test: fn(&str)| {
-        trials.push(Trial::test(format!("{what}/{name}"), move || Ok(test(name))));
+        trials.push(trial(format!("{what}/{name}"), move || test(name)));
     };
     for name in BACKENDS {
         add("S7/second-signal", name, a_second_signal_stops_at_once);

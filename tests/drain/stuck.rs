@@ -1,6 +1,7 @@
 //! S4: a drain with clients or handlers that are stuck ends when it is to end, and says so.
 
 use crate::server::{BACKENDS, backend};
+use crate::trial;
 use libtest_mimic::Trial;
 use polyserve::{Action, BoxError, Context, DrainReport, Handler, Input, Server, ServerHandle};
 use std::io::{Read, Write};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     let mut add = |what: &str, name: &'static str, test: fn(&str)| {
-        trials.push(Trial::test(format!("S4/{what}/{name}"), move || Ok(test(name))));
+        trials.push(trial(format!("S4/{what}/{name}"), move || test(name)));
     };
     for name in BACKENDS {
         add("client-never-reads", name, clients_that_never_read);
