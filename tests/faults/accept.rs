@@ -2,6 +2,7 @@
 
 use crate::client::{connect, echo, end, open, probe, reset, try_echo};
 use crate::launch::{Launch, Server, number, text};
+use crate::results::figure;
 use crate::strace::{Attached, injected};
 use crate::table::{ALL, E, EP, Needs, P, T, Table};
 use std::io::Write;
@@ -315,6 +316,7 @@ fn accept_storm(backend: &str) {
         }
     }
     println!("A10 {backend}: p99 of the echoes during the storm: {worst:?}");
+    figure("echo p99", worst.last().unwrap().as_secs_f64() * 1e3, "ms");
     assert!(*worst.last().unwrap() < Duration::from_millis(100), "p99 {worst:?}");
     drop(existing);
     server.finish();

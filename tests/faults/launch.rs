@@ -198,7 +198,13 @@ impl Server {
         let (began, before) = (Instant::now(), self.cpu());
         let _ = nothing.recv_timeout(Duration::from_secs(1));
         let used = self.cpu() - before;
-        assert!(used < began.elapsed() / 20, "used {used:?} of {:?}", began.elapsed());
+        let took = began.elapsed();
+        crate::results::figure(
+            "cpu",
+            100.0 * used.as_secs_f64() / took.as_secs_f64(),
+            "% of a core",
+        );
+        assert!(used < took / 20, "used {used:?} of {took:?}");
     }
 
     /// Waits until the process ends by itself.

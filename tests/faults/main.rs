@@ -8,7 +8,8 @@
 //! ```
 //! The program is both the tests and, started with `serve`, the server. Rows whose tool is missing
 //! print `SKIP`; with `POLYSERVE_REQUIRE=1` they fail. Every injected run asserts that something
-//! was injected.
+//! was injected. `POLYSERVE_RESULTS=FILE` appends what came out of each case to that file, in the
+//! form that tests/support/results.rs describes.
 
 #[cfg(target_os = "linux")]
 mod accept;
@@ -24,6 +25,9 @@ mod launch;
 mod lines;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+#[path = "../support/results.rs"]
+mod results;
 #[cfg(target_os = "linux")]
 mod server;
 #[cfg(target_os = "linux")]
@@ -45,7 +49,10 @@ fn main() -> std::process::ExitCode {
     io::rows(&mut table);
     event_loop::rows(&mut table);
     process::rows(&mut table);
-    libtest_mimic::run(&arguments, table.trials()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, table.trials());
+    // Those count among the passed above.
+    println!("skipped for want of a tool or a feature: {}\n", table::skipped());
+    conclusion.exit_code()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -40,7 +40,11 @@ impl Log {
 
     pub(crate) fn read(&self) -> String {
         let bytes = std::fs::read(&self.0).expect("strace has written its log");
-        String::from_utf8_lossy(&bytes).into_owned()
+        let log = String::from_utf8_lossy(&bytes).into_owned();
+        if log.contains("(INJECTED)") {
+            crate::results::injected(injected(&log));
+        }
+        log
     }
 }
 

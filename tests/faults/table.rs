@@ -1,7 +1,9 @@
 //! The table of faults: each row on each backend is a test with a name.
 
+use crate::results::{self, Case, Outcome};
 use crate::strace;
 use libtest_mimic::Trial;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// A thread for each connection.
@@ -20,6 +22,9 @@ pub(crate) const ALL: &[&str] = &[T, P, E, EP, PP];
 /// Tests that measure how long something takes have the machine to themselves; all others share it.
 static QUIET: RwLock<()> = RwLock::new(());
 
+/// How many cases could not run here.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
 #[derive(Default)]
 pub(crate) struct Table(Vec<Trial>);
 
@@ -30,8 +35,42 @@ pub(crate) enum Needs {
     Strace,
 }
 
+impl Needs {
+    /// What is missing of it.
+    fn missing(self) -> Option<&'static str> {
+        match self {
+            Needs::Strace if !strace::works() => Some("strace is missing, or may not trace"),
+            _ => None,
+        }
+    }
+}
+
+/// Which of the other tests may run meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Machine {
+    Shared,
+    Alone,
+}
+
+impl Machine {
+    /// Runs a test when the machine is as it should be.
+    fn run<R>(self, test: impl FnOnce() -> R) -> R {
+        match self {
+            Machine::Shared => {
+                let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+                test()
+            }
+            Machine::Alone => {
+                let _alone = QUIET.write().unwrap_or_else(PoisonError::into_inner);
+                test()
+            }
+        }
+    }
+}
+
 impl Table {
-    /// Adds a row that shares the machine with others.
+    /// Adds a row that shares the machine with others. Its name is that of the row of
+    /// docs/reliability.md, and after a slash that of the case.
     pub(crate) fn row(
         &mut self,
         name: &str,
@@ -39,10 +78,7 @@ impl Table {
         needs: Needs,
         test: fn(&str),
     ) {
-        self.add(name, backends, needs, move |backend| {
-            let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
-            test(backend);
-        });
+        self.add(name, backends, needs, Machine::Shared, test);
     }
 
     /// Adds a row that measures time.
@@ -53,34 +89,10 @@ impl Table {
         needs: Needs,
         test: fn(&str),
     ) {
-        self.add(name, backends, needs, move |backend| {
-            let _alone = QUIET.write().unwrap_or_else(PoisonError::into_inner);
-            test(backend);
-        });
+        self.add(name, backends, needs, Machine::Alone, test);
     }
 
     /// Adds a row that shares the machine with others, and has its case in the closure.
-    pub(crate) fn add(
-        &mut self,
-        name: &str,
-        backends: &[&'static str],
-        needs: Needs,
-        test: impl Fn(&str) + Clone + Send + 'static,
-    ) {
-        for &backend in backends {
-            let test = test.clone();
-            let name = format!("{name}/{backend}");
-            self.0.push(Trial::test(name.clone(), move || {
-                if needs == Needs::Strace && !strace::works() {
-                    return Ok(skip(&name, "strace is missing, or may not trace")?);
-                }
-                test(backend);
-                Ok(())
-            }));
-        }
-    }
-
-    /// As [`add`](Self::add), sharing the machine.
     pub(crate) fn case(
         &mut self,
         name: &str,
@@ -88,15 +100,46 @@ impl Table {
         needs: Needs,
         test: impl Fn(&str) + Clone + Send + 'static,
     ) {
-        self.add(name, backends, needs, move |backend| {
-            let _shared = QUIET.read().unwrap_or_else(PoisonError::into_inner);
-            test(backend);
-        });
+        self.add(name, backends, needs, Machine::Shared, test);
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        backends: &[&'static str],
+        needs: Needs,
+        machine: Machine,
+        test: impl Fn(&str) + Clone + Send + 'static,
+    ) {
+        for &backend in backends {
+            let (test, name) = (test.clone(), name.to_owned());
+            self.0.push(Trial::test(format!("{name}/{backend}"), move || {
+                let (row, case) = name.split_once('/').expect("a row and a case");
+                let case = Case { suite: "faults", row, case, backend };
+                let outcome = machine.run(|| {
+                    case.run(|| match needs.missing() {
+                        Some(reason) => skip(&format!("{name}/{backend}"), reason),
+                        None => {
+                            test(backend);
+                            Ok(())
+                        }
+                    })
+                })?;
+                let skipped = usize::from(outcome == Outcome::Skipped);
+                SKIPPED.fetch_add(skipped, Ordering::Relaxed);
+                Ok(())
+            }));
+        }
     }
 
     pub(crate) fn trials(self) -> Vec<Trial> {
         self.0
     }
+}
+
+/// How many cases were skipped, of those that ran so far.
+pub(crate) fn skipped() -> usize {
+    SKIPPED.load(Ordering::Relaxed)
 }
 
 /// Says that a test was skipped, unless nothing may be.
@@ -105,10 +148,21 @@ pub(crate) fn skip(name: &str, reason: &str) -> Result<(), String> {
         return Err(format!("{name} cannot run: {reason}"));
     }
     println!("SKIP: {name}: {reason}");
+    results::skipped(reason);
     Ok(())
 }
 
+/// What a kernel may lack, and some do: only for want of one of these may a case be skipped where
+/// every tool is required.
+const FEATURES: [&str; 3] = [
+    "pids controller of cgroup v1 that is ours",
+    "port that needs a privilege",
+    "network namespace",
+];
+
 /// Says that a test was skipped because the kernel has no such feature, which is allowed always.
 pub(crate) fn skip_feature(name: &str, feature: &str) {
+    assert!(FEATURES.contains(&feature), "{feature:?} is none of those that may be missing");
     println!("SKIP: {name}: no {feature}");
+    results::skipped(&format!("no {feature}"));
 }
