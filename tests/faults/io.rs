@@ -2,6 +2,7 @@
 
 use crate::client::{connect, echo, open, probe, reset};
 use crate::launch::{Launch, Server};
+use crate::pattern::{check, pattern};
 use crate::process::{Echo, backend as named};
 use crate::strace::{Attached, POLLS, WAITS, injected};
 use crate::table::{ALL, E, EP, Needs, P, PP, T, Table};
@@ -112,11 +113,6 @@ fn the_rest_of_a_short_write_follows(backend: &str) {
 
 const MUCH: usize = 8 << 20;
 
-/// The byte at this place, which differs between all places that are near each other.
-fn byte(at: usize) -> u8 {
-    (at.wrapping_mul(2_654_435_761) >> 16) as u8
-}
-
 /// The smallest send buffer and a client that reads in small pieces: hundreds of writes are short.
 fn a_slow_reader_gets_every_byte(backend: &str) {
     let options = polyserve::SocketOptions::new().with_send_buffer(Some(4096));
@@ -126,8 +122,7 @@ fn a_slow_reader_gets_every_byte(backend: &str) {
     let mut writer = reader.try_clone().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let bytes: Vec<u8> = (0..MUCH).map(byte).collect();
-            writer.write_all(&bytes).unwrap();
+            writer.write_all(&pattern(0, MUCH)).unwrap();
             writer.shutdown(std::net::Shutdown::Write).unwrap();
         });
         let (mut piece, mut at) = ([0; 3000], 0);
@@ -136,8 +131,7 @@ fn a_slow_reader_gets_every_byte(backend: &str) {
             if n == 0 {
                 break;
             }
-            let wrong = (0..n).find(|&i| piece[i] != byte(at + i));
-            assert_eq!(wrong.map(|i| at + i), None, "the first wrong byte");
+            check(at, &piece[..n]).unwrap();
             at += n;
         }
         assert_eq!(at, MUCH);

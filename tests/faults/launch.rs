@@ -246,6 +246,12 @@ impl Server {
         }
         assert!(ends.values().all(|&n| n == 1), "a connection has ended twice: {lines:#?}");
         assert_eq!(lines.iter().filter(|l| is(l, "drained")).count(), 1, "{lines:#?}");
+        let counters = lines.iter().find(|l| is(l, "counters")).expect("the counters");
+        let [accepted, refused, open, closed] = ["accepted", "refused", "open", "closed"]
+            .map(|name| number(counters, name).expect("a counter"));
+        assert_eq!(accepted, open + closed + refused, "{counters}");
+        assert_eq!((open, closed), (0, ends.len() as u64), "{counters}");
+        assert_eq!(refused, lines.iter().filter(|l| is(l, "refused")).count() as u64);
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

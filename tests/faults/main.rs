@@ -24,6 +24,8 @@ mod launch;
 #[cfg(target_os = "linux")]
 mod lines;
 #[cfg(target_os = "linux")]
+mod pattern;
+#[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
 #[path = "../support/results.rs"]
@@ -36,6 +38,8 @@ mod start;
 mod strace;
 #[cfg(target_os = "linux")]
 mod table;
+#[cfg(target_os = "linux")]
+mod talk;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

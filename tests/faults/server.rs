@@ -1,16 +1,18 @@
-//! The server under test, in a process of its own: it echoes, obeys a few commands, and prints one
-//! JSON object for each event on standard output.
+//! The server under test, in a process of its own: it prints one JSON object for each event on
+//! standard output, and at its end one with all counters. What its connections do is in `talk`.
 
-use polyserve::net::Stale;
-use polyserve::observe::{Closed, Refusal};
+use crate::process::backend;
+use crate::talk::{Talk, shout};
+use polyserve::net::{Keepalive, Stale};
+use polyserve::observe::{Closed, Refusal, Snapshot};
 use polyserve::{
-    Action, Addr, Backend, BoxError, Builder, ConnectionId, Context, DrainReport, EventLoop,
-    Handler, Input, Observer, Peer, Server, SocketOptions, Strategy, ThreadPool, signals,
+    Addr, Builder, CloseKind, ConnectionId, DrainReport, Limit, Observer, Peer, Server,
+    SocketOptions, Timeouts, signals,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::error::Error;
 use std::io;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -37,41 +39,65 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), Box<dyn Error>> {
-    let Options { builder, addrs, nofile_late } = parse()?;
+    let Options { builder, addrs, nofile_late, lines } = parse()?;
     let mut builder = builder.observer(Said { nofile_late });
     for addr in &addrs {
         builder = builder.bind(addr.as_str())?;
     }
     let server = builder.build()?;
-    let deadline = Duration::from_secs(3);
+    let (control, deadline) = (server.control(), Duration::from_secs(2));
     let _signals = signals::drain_on_signals(server.control(), Duration::ZERO, deadline)?;
-    Ok(server.serve(|_peer| Echo)?)
+    let ended = if lines { server.serve(|_peer| shout()) } else { server.serve(|_| Talk::new()) };
+    tell_counters(&control.stats());
+    Ok(ended?)
+}
+
+fn tell_counters(stats: &Snapshot) {
+    let closed = CloseKind::ALL.map(|kind| stats.closed(kind)).iter().sum::<u64>();
+    event!(
+        "counters", "accepted": stats.accepted(), "refused": stats.refused(), "open": stats.open(),
+        "closed": closed,
+    );
 }
 
 struct Options {
     builder: Builder,
     addrs: Vec<String>,
     nofile_late: Option<u64>,
+    lines: bool,
 }
 
 fn parse() -> Result<Options, Box<dyn Error>> {
     use lexopt::prelude::*;
     let mut parser = lexopt::Parser::from_args(std::env::args_os().skip(2));
-    let mut options = Options { builder: Server::builder(), addrs: Vec::new(), nofile_late: None };
+    let mut options =
+        Options { builder: Server::builder(), addrs: Vec::new(), nofile_late: None, lines: false };
     let mut socket = SocketOptions::new().with_unix_stale(Stale::Remove);
+    let mut timeouts = Timeouts::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("backend") => {
-                options.builder = options.builder.backend(backend(&parser.value()?.string()?)?);
+                options.builder = options.builder.backend(backend(&parser.value()?.string()?));
             }
             Long("listen") => options.addrs.push(parser.value()?.string()?),
             Long("max-connections") => {
                 options.builder = options.builder.max_connections(parser.value()?.parse()?);
             }
             Long("send-buffer") => socket = socket.with_send_buffer(Some(parser.value()?.parse()?)),
+            // Lengths of time are in milliseconds.
+            Long("keepalive") => socket.keepalive = Some(keepalive(ms(&mut parser)?)),
+            Long("user-timeout") => socket.user_timeout = Some(ms(&mut parser)?),
+            Long("first-byte") => timeouts.first_byte = Limit::At(ms(&mut parser)?),
+            Long("idle") => timeouts.idle = Limit::At(ms(&mut parser)?),
+            Long("message") => timeouts.message = Limit::At(ms(&mut parser)?),
+            Long("write-stall") => timeouts.write_stall = Limit::At(ms(&mut parser)?),
+            Long("lines") => options.lines = true,
             // Before the server is built, and when it runs.
             Long("nofile") => limit_descriptors(parser.value()?.parse()?)?,
             Long("nofile-late") => options.nofile_late = Some(parser.value()?.parse()?),
+            Long("nofile-max") => {
+                limit_descriptors(getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 20))?
+            }
             Long("on-usr1") => drop(hear(signal_hook::consts::SIGUSR1)?),
             Long("sigpipe-default") => {
                 let always = Arc::new(AtomicBool::new(true));
@@ -81,8 +107,20 @@ fn parse() -> Result<Options, Box<dyn Error>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    options.builder = options.builder.socket_options(socket);
+    options.builder = options.builder.socket_options(socket).timeouts(timeouts);
     Ok(options)
+}
+
+fn ms(parser: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
+    use lexopt::ValueExt;
+    Ok(Duration::from_millis(parser.value()?.parse()?))
+}
+
+/// Two probes, one after this time of silence and one as long after the first.
+fn keepalive(time: Duration) -> Keepalive {
+    let mut keepalive = Keepalive::default();
+    (keepalive.idle, keepalive.interval, keepalive.probes) = (time, time, 2);
+    keepalive
 }
 
 fn hear(signal: i32) -> io::Result<signal_hook::SigId> {
@@ -92,45 +130,6 @@ fn hear(signal: i32) -> io::Result<signal_hook::SigId> {
 fn limit_descriptors(limit: u64) -> io::Result<()> {
     let maximum = getrlimit(Resource::Nofile).maximum;
     Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })?)
-}
-
-/// The names of [`Strategy`], and `portable-` before those that wait by a poller.
-fn backend(name: &str) -> Result<Box<dyn Backend>, Box<dyn Error>> {
-    let portable = name.strip_prefix("portable-");
-    Ok(match (name.strip_prefix("portable-").unwrap_or(name).parse()?, portable) {
-        (Strategy::EventLoop(Some(n)), Some(_)) => {
-            Box::new(EventLoop::new().loops(n).portable(true))
-        }
-        (Strategy::Pool(Some(n)), Some(_)) => Box::new(ThreadPool::new(n).portable(true)),
-        (strategy, None) => strategy.into_backend(),
-        _ => return Err(format!("{name:?} names no portable backend with a number").into()),
-    })
-}
-
-/// Echoes what comes. A read that is just one of these lines is a command:
-/// `BYE` answers and closes; `BIG n` answers with n bytes; `FDS` answers with what a child process
-/// has open.
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
-        let bytes = input.take();
-        match bytes {
-            b"BYE\n" => {
-                cx.send("bye\n");
-                return Ok(Action::Close);
-            }
-            b"FDS\n" => {
-                cx.send(Command::new("ls").arg("/proc/self/fd").output()?.stdout);
-                cx.send(".\n");
-            }
-            _ => match bytes.strip_prefix(b"BIG ") {
-                Some(n) => cx.send(vec![b'.'; std::str::from_utf8(n)?.trim().parse()?]),
-                None => cx.send(bytes),
-            },
-        }
-        Ok(Action::Continue)
-    }
 }
 
 struct Said {

@@ -135,5 +135,5 @@ fn append(line: &str) {
     let Some(path) = std::env::var_os("POLYSERVE_RESULTS") else { return };
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-    written.unwrap_or_else(|error| panic!("{} cannot be written: {error}", path.display()));
+    written.unwrap_or_else(|error| panic!("{path:?} cannot be written: {error}"));
 }
