@@ -111,6 +111,13 @@ impl Connection {
         self.state = State::Done;
     }
 
+    /// Whether it ends because the peer has said nothing, and was told nothing either: there is no
+    /// byte that lingering could save, and whoever only connects keeps no place for longer.
+    pub(crate) fn is_mute(&self) -> bool {
+        let reason = self.extras.as_ref().and_then(|e| e.reason.as_ref());
+        matches!(reason, Some(CloseReason::FirstByteTimeout)) && self.sent == 0
+    }
+
     /// Bytes came that nobody wants.
     pub(crate) fn thrown_away(&mut self, n: usize, env: &Env, now: Instant) {
         let left = self.linger_left_of(env).saturating_sub(n);

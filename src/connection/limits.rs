@@ -114,7 +114,8 @@ pub enum AtLimit {
 pub struct Timeouts {
     /// From the accept to the first byte that the handler sees (a layer's handshake included).
     /// Then the connection is closed with
-    /// [`FirstByteTimeout`](crate::CloseReason::FirstByteTimeout). Default: 10 s.
+    /// [`FirstByteTimeout`](crate::CloseReason::FirstByteTimeout), and without lingering if nothing
+    /// was sent either. Default: 10 s.
     pub first_byte: Limit<Duration>,
     /// Without a byte received, while the connection is not busy. What is sent does not count.
     /// Then it is closed with [`IdleTimeout`](crate::CloseReason::IdleTimeout). Default: 60 s.

@@ -24,6 +24,21 @@ fn a_peer_that_says_nothing_has_ten_seconds() {
     );
 }
 
+/// Whoever only connects holds a place for the first-byte time and no longer.
+#[test]
+fn a_peer_that_says_nothing_and_was_told_nothing_is_not_lingered_for() {
+    let mut script = Probe::new(&Log::default()).script();
+    assert_ends(script.open(), 10 * SECOND, CloseKind::FirstByteTimeout);
+    assert!(script.is_gone());
+    let greets = |cx: &mut Context<'_>| {
+        cx.send("hello");
+        Ok(Action::Continue)
+    };
+    let mut script = Probe::new(&Log::default()).on_open(greets).script();
+    assert_ends(script.open(), 10 * SECOND, CloseKind::FirstByteTimeout);
+    assert!(!script.is_gone(), "the greeting may still be on its way");
+}
+
 #[test]
 fn a_peer_that_falls_silent_has_a_minute() {
     let mut script = Probe::new(&Log::default()).script();

@@ -146,7 +146,7 @@ impl<T: Transport> Pump<'_, T> {
     /// The output of a closing connection is written: say goodbye.
     pub(super) fn close_if_written(&mut self) {
         // A layer's last words alone are nothing to linger for.
-        let idle = self.is_idle_in_drain() || self.conn.is_evicted();
+        let idle = self.is_idle_in_drain() || self.conn.is_evicted() || self.conn.is_mute();
         if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
             return;
         }
