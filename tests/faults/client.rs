@@ -8,7 +8,18 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server listens");
+    patient(TcpStream::connect_timeout(&addr, PATIENCE).expect("the server listens"))
+}
+
+/// With a receive buffer of this size, so that the system takes little of what nobody reads.
+pub(crate) fn connect_small(addr: SocketAddr, recv_buffer: usize) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(recv_buffer).unwrap();
+    socket.connect_timeout(&addr.into(), PATIENCE).expect("the server listens");
+    patient(socket.into())
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();

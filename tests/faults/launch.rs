@@ -190,6 +190,17 @@ impl Server {
         Duration::from_millis(ticks * 10) // USER_HZ is 100 on every Linux that Rust knows
     }
 
+    /// How much memory it has in use now, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.status("VmRSS:") << 10
+    }
+
+    fn status(&self, field: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Measures for one second, and asserts that the server used less than 5 % of a core. Nothing
     /// happens that could be waited for: time itself is the measure. It is the process's own time
     /// on a processor, so that others who keep the machine busy do not count.

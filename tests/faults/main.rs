@@ -18,6 +18,8 @@ mod client;
 #[cfg(target_os = "linux")]
 mod event_loop;
 #[cfg(target_os = "linux")]
+mod idle;
+#[cfg(target_os = "linux")]
 mod io;
 #[cfg(target_os = "linux")]
 mod launch;
@@ -32,6 +34,8 @@ mod process;
 mod results;
 #[cfg(target_os = "linux")]
 mod server;
+#[cfg(target_os = "linux")]
+mod slow;
 #[cfg(target_os = "linux")]
 mod start;
 #[cfg(target_os = "linux")]
@@ -52,6 +56,8 @@ fn main() -> std::process::ExitCode {
     start::rows(&mut table);
     io::rows(&mut table);
     event_loop::rows(&mut table);
+    idle::rows(&mut table);
+    slow::rows(&mut table);
     process::rows(&mut table);
     let conclusion = libtest_mimic::run(&arguments, table.trials());
     // Those count among the passed above.

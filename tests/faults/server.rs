@@ -91,6 +91,7 @@ fn parse() -> Result<Options, Box<dyn Error>> {
             Long("idle") => timeouts.idle = Limit::At(ms(&mut parser)?),
             Long("message") => timeouts.message = Limit::At(ms(&mut parser)?),
             Long("write-stall") => timeouts.write_stall = Limit::At(ms(&mut parser)?),
+            Long("half-closed") => timeouts.half_closed = Limit::At(ms(&mut parser)?),
             Long("lines") => options.lines = true,
             // Before the server is built, and when it runs.
             Long("nofile") => limit_descriptors(parser.value()?.parse()?)?,

@@ -11,6 +11,7 @@ use std::time::Duration;
 ///
 /// - `BYE`: answers `bye`, and closes
 /// - `BIG n`: answers with n bytes of the pattern, in one send
+/// - `LAST n`: the same, and closes
 /// - `STREAM n`: the same, made as there is room for it
 /// - `FDS`: answers with what a child process has open
 /// - `HALF`: answers `ok`, and stays half-open when the peer has ended; two more bytes then end it
@@ -41,6 +42,10 @@ impl Talk {
                 return Ok(Action::Close);
             }
             "BIG" => cx.send(pattern(0, number.parse()?)),
+            "LAST" => {
+                cx.send(pattern(0, number.parse()?));
+                return Ok(Action::Close);
+            }
             "STREAM" => {
                 self.0 = Mode::Stream { at: 0, end: number.parse()? };
                 self.stream(cx);
