@@ -26,6 +26,10 @@ mod launch;
 #[cfg(target_os = "linux")]
 mod lines;
 #[cfg(target_os = "linux")]
+mod network;
+#[cfg(target_os = "linux")]
+mod packets;
+#[cfg(target_os = "linux")]
 mod pattern;
 #[cfg(target_os = "linux")]
 mod process;
@@ -58,6 +62,7 @@ fn main() -> std::process::ExitCode {
     event_loop::rows(&mut table);
     idle::rows(&mut table);
     slow::rows(&mut table);
+    packets::rows(&mut table);
     process::rows(&mut table);
     let conclusion = libtest_mimic::run(&arguments, table.trials());
     // Those count among the passed above.

@@ -45,7 +45,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         builder = builder.bind(addr.as_str())?;
     }
     let server = builder.build()?;
-    let (control, deadline) = (server.control(), Duration::from_secs(2));
+    let (control, deadline) = (server.control(), Duration::from_secs(1));
     let _signals = signals::drain_on_signals(server.control(), Duration::ZERO, deadline)?;
     let ended = if lines { server.serve(|_peer| shout()) } else { server.serve(|_| Talk::new()) };
     tell_counters(&control.stats());

@@ -1,5 +1,6 @@
 //! The table of faults: each row on each backend is a test with a name.
 
+use crate::network::{self, Network};
 use crate::results::{self, Case, Outcome};
 use crate::strace;
 use libtest_mimic::Trial;
@@ -36,16 +37,37 @@ pub(crate) struct Table(Vec<Trial>);
 pub(crate) enum Needs {
     Nothing,
     Strace,
+    /// A network of its own, with rules for packets.
+    Network,
+}
+
+/// Why a test cannot run here.
+enum Missing {
+    Tool(String),
+    Feature(&'static str),
 }
 
 impl Needs {
-    /// What is missing of it.
-    fn missing(self) -> Option<&'static str> {
+    fn missing(self) -> Option<Missing> {
+        let is_missing = |tool: &&&str| !has(tool);
         match self {
-            Needs::Strace if !strace::works() => Some("strace is missing, or may not trace"),
+            Needs::Strace if !strace::works() => {
+                Some(Missing::Tool("strace is missing, or may not trace".to_owned()))
+            }
+            Needs::Network => match network::TOOLS.iter().find(is_missing) {
+                Some(tool) => Some(Missing::Tool(format!("{tool} is missing"))),
+                None if !Network::works() => Some(Missing::Feature("network namespace")),
+                None => None,
+            },
             _ => None,
         }
     }
+}
+
+/// Whether a program of this name is installed.
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// Which of the other tests may run meanwhile.
@@ -120,12 +142,14 @@ impl Table {
                 let (row, case) = name.split_once('/').expect("a row and a case");
                 let case = Case { suite: "faults", row, case, backend };
                 let outcome = machine.run(|| {
-                    case.run(|| match needs.missing() {
-                        Some(reason) => skip(&format!("{name}/{backend}"), reason),
-                        None => {
-                            test(backend);
-                            Ok(())
+                    case.run(|| {
+                        let name = format!("{name}/{backend}");
+                        match needs.missing() {
+                            Some(Missing::Tool(reason)) => return skip(&name, &reason),
+                            Some(Missing::Feature(feature)) => skip_feature(&name, feature),
+                            None => test(backend),
                         }
+                        Ok(())
                     })
                 })?;
                 let skipped = usize::from(outcome == Outcome::Skipped);
