@@ -195,6 +195,25 @@ impl Server {
         self.status("VmRSS:") << 10
     }
 
+    /// Its descriptors and threads.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count();
+        (descriptors, self.status("Threads:"))
+    }
+
+    /// Waits until it has no more than before, for two seconds at most.
+    pub(crate) fn holds_again(&self, before: &(usize, usize)) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let holds_more = || {
+            let now = self.held();
+            now.0 > before.0 || now.1 > before.1
+        };
+        while holds_more() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        assert!(!holds_more(), "descriptors, threads: {:?} now, {before:?} before", self.held());
+    }
+
     fn status(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);

@@ -14,6 +14,8 @@
 #[cfg(target_os = "linux")]
 mod accept;
 #[cfg(target_os = "linux")]
+mod chaos;
+#[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
 mod event_loop;
@@ -63,6 +65,7 @@ fn main() -> std::process::ExitCode {
     idle::rows(&mut table);
     slow::rows(&mut table);
     packets::rows(&mut table);
+    chaos::rows(&mut table);
     process::rows(&mut table);
     let conclusion = libtest_mimic::run(&arguments, table.trials());
     // Those count among the passed above.
