@@ -56,7 +56,9 @@ fn main() -> std::process::ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "serve") {
         return server::main();
     }
-    let arguments = libtest_mimic::Arguments::from_args();
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // They wait most of the time. Those that measure have the machine to themselves.
+    arguments.test_threads.get_or_insert(4);
     let mut table = table::Table::default();
     accept::rows(&mut table);
     start::rows(&mut table);

@@ -11,6 +11,8 @@ use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -120,7 +122,8 @@ fn signals_all_the_time(backend: &str) {
     let trace = format!("recvfrom,accept4,{WAITS},{POLLS}");
     let strace = Attached::to_process(server.pid, &trace, None);
     let (stop, stopped) = channel::<()>();
-    let pid = server.pid;
+    let (pid, count) = (server.pid, Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
     let sender = std::thread::spawn(move || {
         let mut sent = 0;
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
@@ -129,12 +132,13 @@ fn signals_all_the_time(backend: &str) {
                 tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok()).collect();
             kill(tids[sent % tids.len()], Signal::USR1);
             sent += 1;
+            counted.store(sent, Ordering::Relaxed);
         }
         sent
     });
-    let began = Instant::now();
     let mut echoes = 0;
-    while echoes < 2_000 || began.elapsed() < Duration::from_secs(1) {
+    // Signals that come while one is pending are one: on a busy machine fewer come than are sent.
+    while echoes < 2_000 || count.load(Ordering::Relaxed) < 300 {
         echo(&mut existing, "in the midst of signals");
         if echoes % 100 == 0 {
             echo(&mut connect(server.addr), "a new one in the midst of signals");
@@ -149,10 +153,7 @@ fn signals_all_the_time(backend: &str) {
     let interrupted = log.lines().filter(|l| l.contains(" EINTR ") || l.contains(" ERESTART"));
     let interrupted = interrupted.count();
     println!("S10 {backend}: {sent} sent, {came} came, {interrupted} calls interrupted");
-    assert!(
-        came >= 100 && interrupted >= 20,
-        "{sent} sent, {came} came, {interrupted} interrupted"
-    );
+    assert!(came >= 50 && interrupted >= 20, "{sent} sent, {came} came, {interrupted} interrupted");
     drop(existing);
     server.finish();
 }

@@ -46,7 +46,7 @@ fn note(name: &str, time: Duration) {
 /// A hundred clients ask for 64 MiB each and read nothing. What the server holds for them is bounded,
 /// others are served as before, and a client that reads gets all of its 64 MiB.
 fn a_hundred_never_read(backend: &str) {
-    const STALL: Duration = Duration::from_secs(4);
+    const STALL: Duration = Duration::from_secs(3);
     let launch = Launch::new(backend).option("--write-stall", STALL.as_millis());
     // The smaller the system's buffers, the sooner all stand still.
     let server = launch.option("--send-buffer", 64 << 10).start();
@@ -169,7 +169,7 @@ fn a_flood_into_a_paused_connection(backend: &str) {
 /// and the forty are closed in time, whatever they drip.
 fn forty_drips(backend: &str) {
     const DRIPS: usize = 40;
-    const MESSAGE: Duration = Duration::from_secs(3);
+    const MESSAGE: Duration = Duration::from_secs(2);
     let launch = Launch::new(backend).arg("--lines");
     let server = launch.option("--message", MESSAGE.as_millis()).start();
     let began = Instant::now();
