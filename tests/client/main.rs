@@ -10,6 +10,8 @@ mod ports;
 #[path = "../support/process.rs"]
 mod process;
 mod reconnect;
+#[path = "../support/results.rs"]
+mod results;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -2,9 +2,9 @@
 
 use crate::client::{connect, echo, end, open, probe, reset, try_echo};
 use crate::launch::{Launch, Server, number, text};
-use crate::results::figure;
-use crate::strace::{Attached, injected};
-use crate::table::{ALL, E, EP, Needs, P, T, Table};
+use crate::results::{figure, injected};
+use crate::strace::{self, Attached};
+use crate::table::{ALL, E, EP, EVERY, Needs, P, T, Table};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -53,6 +53,7 @@ pub(crate) fn rows(table: &mut Table) {
     table.row("A5/dead-for-real", ALL, Needs::Nothing, one_of_two_listeners_dies);
     table.row("A5/looked-dead-once", ALL, Needs::Strace, the_listener_looked_dead_once);
     table.row("A7/rounds-at-the-limit", ALL, Needs::Nothing, rounds_at_the_limit);
+    table.row("A7/twenty-too-many", EVERY, Needs::Nothing, twenty_too_many);
     table.timed("A10/accept-storm", ALL, Needs::Nothing, accept_storm);
     table.row("A11/backlog-before-start", ALL, Needs::Nothing, backlog_before_start);
     table.row("A14/setsockopt", &[T, P, E, EP], Needs::Strace, options_are_refused);
@@ -96,7 +97,11 @@ fn lasts_without_spin(backend: &str, fault: &str) {
     server.assert_no_spin();
     echo(&mut existing, "an existing connection");
     let log = strace.detach_injected();
-    assert!(injected(&log) <= 40, "{} accepts in little more than a second", injected(&log));
+    assert!(
+        strace::injected(&log) <= 40,
+        "{} accepts in little more than a second",
+        strace::injected(&log)
+    );
     echo(&mut blocked, "a blocked connection");
     echo(&mut connect(server.addr), "a later connection");
     drop((existing, blocked));
@@ -152,7 +157,7 @@ fn errors_of_one_connection(backend: &str) {
     for (round, errno) in OF_ONE_CONNECTION.iter().enumerate() {
         let strace = attach(&server, &format!("{errno}:when=1..10"));
         probe(&server, &mut existing);
-        let injected = injected(&strace.detach_injected());
+        let injected = strace::injected(&strace.detach_injected());
         assert!(injected >= 10, "{errno} was injected only {injected} times");
         server.wait_for("accept_failed", 10 * (round + 1));
     }
@@ -171,7 +176,7 @@ fn ten_errors_delay_nobody(backend: &str) {
         let began = Instant::now();
         echo(&mut connect(server.addr), "hello");
         let took = began.elapsed();
-        assert!(injected(&strace.detach()) >= 10);
+        assert!(strace::injected(&strace.detach()) >= 10);
         took
     });
     let best = best.min().unwrap();
@@ -192,7 +197,7 @@ fn errors_without_end(backend: &str) {
     }
     drop((existing, blocked));
     server.finish();
-    assert!(injected(&strace.ended()) >= 200);
+    assert!(strace::injected(&strace.ended()) >= 200);
 }
 
 fn interrupted(backend: &str) {
@@ -218,7 +223,7 @@ fn the_listener_is_dead(backend: &str) {
         assert_eq!(status.code(), Some(1), "{errno}");
         assert!(took < Duration::from_secs(1), "{errno}: the end took {took:?}");
         // No spin: the listener was asked a few times, and then no more.
-        let injected = injected(&strace.ended());
+        let injected = strace::injected(&strace.ended());
         assert!((1..20).contains(&injected), "{errno}: {injected} times");
         server.check_ends();
         let said = server.err.all().join("\n");
@@ -289,6 +294,24 @@ fn rounds_at_the_limit(backend: &str) {
     server.finish();
 }
 
+/// Whoever comes too many is served as soon as somebody leaves; there are never more than allowed.
+fn twenty_too_many(backend: &str) {
+    const LIMIT: usize = 10;
+    let server = Launch::new(backend).option("--max-connections", LIMIT).start();
+    let mut clients: Vec<TcpStream> = (0..LIMIT + 20).map(|_| connect(server.addr)).collect();
+    clients[..LIMIT].iter_mut().for_each(|client| echo(client, "let in"));
+    injected(clients.len() - LIMIT);
+    server.assert_no_spin();
+    assert_eq!(server.events("opened").len(), LIMIT);
+    for mut client in clients {
+        // All before it have left.
+        echo(&mut client, "let in now, or before");
+    }
+    server.wait_for("closed", LIMIT + 20);
+    assert_eq!(most_at_once(&server), LIMIT);
+    server.finish();
+}
+
 /// How many connections were open at the same time, at most.
 fn most_at_once(server: &Server) -> usize {
     let mut open: usize = 0;
@@ -300,7 +323,11 @@ fn most_at_once(server: &Server) -> usize {
     counts.max().unwrap_or(0)
 }
 
-const STORM: usize = 3_000;
+/// `POLYSERVE_STORM`, or as many connects as take little time.
+fn storm_size() -> usize {
+    let set = std::env::var("POLYSERVE_STORM").ok();
+    set.map_or(3_000, |text| text.parse().expect("POLYSERVE_STORM is a number"))
+}
 
 /// The best of three storms, for the reason given at `ten_errors_delay_nobody`: a server that lets
 /// those who come starve those who are there does so in each. All are served in each.
@@ -310,11 +337,12 @@ fn accept_storm(backend: &str) {
     let mut worst = Vec::new();
     for round in 1..=3 {
         worst.push(echoes_in_a_storm(&server, &mut existing));
-        server.wait_for("opened", round * STORM + 1);
+        server.wait_for("opened", round * storm_size() + 1);
         if worst[round - 1] < Duration::from_millis(100) {
             break;
         }
     }
+    injected(worst.len() * storm_size());
     println!("A10 {backend}: p99 of the echoes during the storm: {worst:?}");
     figure("echo p99", worst.last().unwrap().as_secs_f64() * 1e3, "ms");
     assert!(*worst.last().unwrap() < Duration::from_millis(100), "p99 {worst:?}");
@@ -327,7 +355,7 @@ fn echoes_in_a_storm(server: &Server, existing: &mut TcpStream) -> Duration {
     let over = AtomicBool::new(false);
     let addr = server.addr;
     let mut times = std::thread::scope(|scope| {
-        let storm = [(); 2].map(|()| scope.spawn(|| storm(addr, STORM / 2)));
+        let storm = [(); 2].map(|()| scope.spawn(|| storm(addr, storm_size() / 2)));
         let existing = scope.spawn(|| {
             let mut times = Vec::new();
             while !over.load(Ordering::Relaxed) {
@@ -373,6 +401,7 @@ fn backlog_before_start(backend: &str) {
     let server = server.bind("127.0.0.1:0").unwrap().build().unwrap();
     let addr = server.local_addrs()[0].as_tcp().unwrap();
     let mut clients: Vec<TcpStream> = (0..500).map(|_| connect(addr)).collect();
+    injected(clients.len());
     clients.iter_mut().for_each(|client| client.write_all(b"before the start").unwrap());
     let handle = server.spawn(|_| Echo).unwrap();
     for client in &mut clients {
@@ -395,7 +424,7 @@ fn options_are_refused(backend: &str) {
     probe(&server, &mut existing);
     let log = strace.detach();
     // Only a thread that blocks in its read has anything to set: its time-out.
-    assert_eq!(injected(&log) > 0, backend == T, "{log}");
+    assert_eq!(strace::injected(&log) > 0, backend == T, "{log}");
     drop(existing);
     server.finish();
 }

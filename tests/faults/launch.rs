@@ -195,6 +195,20 @@ impl Server {
         self.status("VmRSS:") << 10
     }
 
+    /// Waits until the system has stopped all threads after SIGSTOP.
+    pub(crate) fn wait_until_stopped(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let tasks = format!("/proc/{}/task", self.pid);
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+        };
+        while !std::fs::read_dir(&tasks).unwrap().all(is_stopped) {
+            assert!(Instant::now() < deadline, "SIGSTOP has not stopped it");
+            std::thread::yield_now();
+        }
+    }
+
     /// Its descriptors and threads.
     pub(crate) fn held(&self) -> (usize, usize) {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count();

@@ -18,6 +18,8 @@ mod chaos;
 #[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
+mod documented;
+#[cfg(target_os = "linux")]
 mod event_loop;
 #[cfg(target_os = "linux")]
 mod idle;
@@ -69,7 +71,10 @@ fn main() -> std::process::ExitCode {
     packets::rows(&mut table);
     chaos::rows(&mut table);
     process::rows(&mut table);
-    let conclusion = libtest_mimic::run(&arguments, table.trials());
+    let documented = documented::trial(&table);
+    let mut trials = table.trials();
+    trials.push(documented);
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // Those count among the passed above.
     println!("skipped for want of a tool or a feature: {}\n", table::skipped());
     conclusion.exit_code()

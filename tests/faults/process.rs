@@ -9,7 +9,7 @@ use polyserve::{
 };
 use rustix::process::Signal;
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +20,7 @@ pub(crate) fn rows(table: &mut Table) {
     table.timed("S5/idle-shutdown", ALL, Needs::Nothing, idle_shutdown);
     table.row("S9/inherited-descriptors", ALL, Needs::Nothing, inherited_descriptors);
     table.row("S10/signals", ALL, Needs::Strace, signals_all_the_time);
+    table.row("S12/stopped", ALL, Needs::Nothing, stopped_for_longer_than_the_time_outs);
 }
 
 /// Sends back what it receives, within this process.
@@ -155,5 +156,31 @@ fn signals_all_the_time(backend: &str) {
     println!("S10 {backend}: {sent} sent, {came} came, {interrupted} calls interrupted");
     assert!(came >= 50 && interrupted >= 20, "{sent} sent, {came} came, {interrupted} interrupted");
     drop(existing);
+    server.finish();
+}
+
+/// All time-outs have passed when the process goes on. But what was sent in time is there to be read,
+/// and is read first.
+fn stopped_for_longer_than_the_time_outs(backend: &str) {
+    let launch = Launch::new(backend).option("--idle", 1_000);
+    let server = launch.option("--first-byte", 1_000).start();
+    let mut clients: Vec<_> = (0..20).map(|_| open(&server).0).collect();
+    server.signal(Signal::STOP);
+    // Each thread stops on its own; from then on all of them do nothing.
+    server.wait_until_stopped();
+    clients.iter_mut().for_each(|client| client.write_all(b"in time").unwrap());
+    // Nothing happens in a process that is stopped; time is what it must miss.
+    let (_keep, never) = channel::<()>();
+    assert_eq!(never.recv_timeout(Duration::from_secs(3)), Err(RecvTimeoutError::Timeout));
+    server.signal(Signal::CONT);
+    for client in &mut clients {
+        let mut back = [0; 7];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"in time");
+    }
+    assert_eq!(server.events("closed"), [] as [String; 0]);
+    clients.iter_mut().for_each(|client| echo(client, "in time again"));
+    probe(&server, &mut clients[0]);
+    drop(clients);
     server.finish();
 }

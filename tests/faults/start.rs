@@ -6,7 +6,9 @@ use crate::launch::Launch;
 use crate::process::{Echo, backend as named};
 use crate::strace::{Attached, injected};
 use crate::table::{ALL, E, EP, Needs, P, PP, T, Table, skip, skip_feature};
-use polyserve::{BindError, Server};
+use polyserve::{
+    Action, BindError, BoxError, Context, Handler, Input, Server, ThreadPerConnection, ThreadPool,
+};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,6 +23,7 @@ pub(crate) fn rows(table: &mut Table) {
     table.row("A12/nothing-left", ALL, Needs::Nothing, nothing_is_left_of_a_failed_bind);
     // Nobody else may start a process meanwhile: it would hold a copy of the listener for a moment.
     table.timed("A13/restart-at-once", ALL, Needs::Nothing, restart_at_once);
+    table.row("S2/stack-size", &[T, P], Needs::Nothing, deep_stacks_are_had_for_the_asking);
     for call in ["epoll_create1", "eventfd2"] {
         table.case(&format!("E5/{call}"), ALL, Needs::Strace, move |b| no_poller(b, call));
     }
@@ -238,4 +241,42 @@ fn no_timer_descriptor(backend: &str) {
     probe(&server, &mut existing);
     drop(existing);
     assert!(injected(&server.finish()) > 0);
+}
+
+/// (The first event loop runs on the caller's thread, whose stack is the caller's.) Eight MiB deep,
+/// which would be the end of a process whose threads have the default's one.
+fn deep_stacks_are_had_for_the_asking(backend: &str) {
+    const STACK: usize = 16 << 20;
+    let builder = Server::builder();
+    let builder = match backend {
+        T => builder.backend(ThreadPerConnection::new().stack_size(STACK)),
+        _ => builder.backend(ThreadPool::new(2).stack_size(STACK)),
+    };
+    let handle = builder.bind("127.0.0.1:0").unwrap().spawn(|_| Deep).unwrap();
+    let addr = handle.local_addrs()[0].as_tcp().unwrap();
+    // Each worker.
+    let mut streams: Vec<TcpStream> = (0..4).map(|_| connect(addr)).collect();
+    streams.iter_mut().for_each(|stream| echo(stream, "how deep?"));
+    drop(streams);
+    assert!(handle.drain(Duration::ZERO, Duration::from_secs(5)).finished_all);
+}
+
+struct Deep;
+
+impl Handler for Deep {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        cx.send(input.take());
+        assert_eq!(deep(8 << 20), 8 << 20);
+        Ok(Action::Continue)
+    }
+}
+
+/// Uses this much of the stack.
+fn deep(left: usize) -> usize {
+    const FRAME: usize = 64 << 10;
+    let frame = [0_u8; FRAME];
+    let below = if left == 0 { 0 } else { FRAME + deep(left - FRAME) };
+    // So that it is there, and is still needed.
+    std::hint::black_box(&frame);
+    below
 }

@@ -4,6 +4,7 @@ use crate::network::{self, Network};
 use crate::results::{self, Case, Outcome};
 use crate::strace;
 use libtest_mimic::Trial;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
@@ -30,7 +31,11 @@ static QUIET: RwLock<()> = RwLock::new(());
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Default)]
-pub(crate) struct Table(Vec<Trial>);
+pub(crate) struct Table {
+    trials: Vec<Trial>,
+    /// The names, without the backends.
+    cases: BTreeSet<String>,
+}
 
 /// What a test needs from the outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,9 +141,10 @@ impl Table {
         machine: Machine,
         test: impl Fn(&str) + Clone + Send + 'static,
     ) {
+        assert!(self.cases.insert(name.to_owned()), "{name} is there twice");
         for &backend in backends {
             let (test, name) = (test.clone(), name.to_owned());
-            self.0.push(Trial::test(format!("{name}/{backend}"), move || {
+            self.trials.push(Trial::test(format!("{name}/{backend}"), move || {
                 let (row, case) = name.split_once('/').expect("a row and a case");
                 let case = Case { suite: "faults", row, case, backend };
                 let outcome = machine.run(|| {
@@ -159,8 +165,12 @@ impl Table {
         }
     }
 
+    pub(crate) fn cases(&self) -> &BTreeSet<String> {
+        &self.cases
+    }
+
     pub(crate) fn trials(self) -> Vec<Trial> {
-        self.0
+        self.trials
     }
 }
 
