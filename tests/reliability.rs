@@ -55,6 +55,10 @@ fn sources(path: &Path) -> String {
     entries.map(|entry| sources(&entry.unwrap().path())).collect()
 }
 
+fn text_of(suite: &str, path: &Path) -> String {
+    if suite == "corpus" && !path.exists() { String::new() } else { sources(path) }
+}
+
 #[test]
 fn each_row_is_there_once_and_has_a_proof() {
     let rows = rows();
@@ -74,11 +78,13 @@ fn each_row_is_there_once_and_has_a_proof() {
 fn each_test_that_is_named_exists() {
     let conformance = fs::read_to_string("src/testing/conformance/list.rs").unwrap();
     let suites: Vec<(&str, String)> =
-        SUITES.iter().map(|(suite, path)| (*suite, sources(Path::new(path)))).collect();
+        SUITES.iter().map(|(suite, path)| (*suite, text_of(suite, Path::new(path)))).collect();
     for (row, proofs) in rows() {
         for (suite, test) in proofs {
             let exists = match suite.as_str() {
                 "faults" => test.starts_with(&format!("{row}/")),
+                // The package leaves the corpus out.
+                "corpus" if !Path::new("tests/corpus.rs").exists() => true,
                 "conformance" => conformance.contains(&format!(" {test};")),
                 _ => {
                     let (_, text) = suites.iter().find(|(name, _)| *name == suite).expect(&suite);
