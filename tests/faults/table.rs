@@ -22,7 +22,7 @@ pub(crate) const PP: &str = "portable-pool:2";
 pub(crate) const ALL: &[&str] = &[T, P, E, EP, PP];
 
 /// For what depends on how many threads there are: also a larger pool, and a single loop.
-pub(crate) const EVERY: &[&str] = &[T, "pool:4", "event-loop", E, EP, PP];
+pub(crate) const EVERY: &[&str] = &[T, "pool:4", "event-loop:1", E, EP, PP];
 
 /// Tests that measure how long something takes have the machine to themselves; all others share it.
 static QUIET: RwLock<()> = RwLock::new(());
