@@ -1,0 +1,74 @@
+//! One server, until SIGTERM ends it.
+//!
+//! ```sh
+//! peers echo tokio --listen 127.0.0.1:0
+//! peers http polyserve --backend pool:4
+//! peers versions
+//! ```
+
+use lexopt::prelude::*;
+use peers::servers::{BoxError, Kind, Options, Speaks};
+use peers::versions;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), BoxError> {
+    let mut parser = lexopt::Parser::from_env();
+    let mut words = Vec::new();
+    let mut options = Options {
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        backend: "event-loop".parse().expect("a backend"),
+        workers: 4,
+    };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => options.listen = parser.value()?.parse()?,
+            Long("backend") => options.backend = parser.value()?.parse()?,
+            Long("workers") => options.workers = parser.value()?.parse()?,
+            Long("help") => return help(),
+            Value(word) => words.push(word.string()?),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["versions"] => print_versions(),
+        [speaks, server] => {
+            raise_descriptor_limit()?;
+            let (kind, speaks): (Kind, Speaks) = (server.parse()?, speaks.parse()?);
+            kind.serve(speaks, &options, |addr| println!("listening on {addr}"))?;
+        }
+        _ => return help(),
+    }
+    Ok(())
+}
+
+fn help() -> Result<(), BoxError> {
+    println!("peers versions");
+    println!("peers echo|http SERVER [--listen ADDR] [--backend NAME] [--workers N]\n");
+    for kind in Kind::ALL {
+        println!("{:<22}{}", kind.name(), kind.about());
+    }
+    Ok(())
+}
+
+fn print_versions() {
+    for (name, version) in versions::all() {
+        println!("{name} {version}");
+    }
+}
+
+/// Lets this process open as many sockets as the system allows it to.
+fn raise_descriptor_limit() -> Result<(), BoxError> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
+}
