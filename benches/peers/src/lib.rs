@@ -1,8 +1,12 @@
 //! The same echo server and the same HTTP server on this crate and on its rivals, and what measures
 //! and torments them.
 //!
-//! `protocol` and `servers` are what is compared.
+//! `protocol` and `servers` are what is compared; `child` starts one of them in a process of its own.
+//! `survive` holds the faults of `bin/survive.rs`, `table` what is printed of them.
 
+pub mod child;
 pub mod protocol;
 pub mod servers;
+pub mod survive;
+pub mod table;
 pub mod versions;

@@ -80,7 +80,7 @@ impl<P: Protocol> Loop<P> {
     fn accept(&mut self) -> io::Result<()> {
         while let Ok((stream, _)) = self.listener.accept() {
             stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
+            let _ = stream.set_nodelay(true);
             let at = stream.as_raw_fd() as usize;
             epoll::add(&self.epoll, &stream, key(&stream), EventFlags::IN)?;
             if self.conns.len() <= at {

@@ -44,10 +44,10 @@ pub(super) fn serve<P: Protocol>(
     let config = TcpServerConfig::builder().address(addr).buffer_size(BUFFER).build();
     let answers = Answers::<P> { conns: Mutex::default() };
     let text = |error: Box<dyn std::error::Error>| BoxError::from(error.to_string());
-    let server = TcpServer::new(config, answers).map_err(|error| text(error.into()))?;
-    let addr = server.local_addr().map_err(|error| text(error.into()))?;
+    let server = TcpServer::new(config, answers).map_err(text)?;
+    let addr = server.local_addr().map_err(text)?;
     let token = event_loop.alloc_token();
-    Arc::new(server).start(&event_loop, token).map_err(|error| text(error.into()))?;
+    Arc::new(server).start(&event_loop, token).map_err(text)?;
     ready(addr);
-    event_loop.run().map_err(|error| text(error.into()))
+    event_loop.run().map_err(text)
 }
