@@ -45,8 +45,9 @@ pub fn rivals(records: &[Record]) -> String {
 const LEGEND: &str = "
 - `yes`: it survived: an existing connection, one that came during the fault and a later one were served,
   and the server did not spin.
-- `ended`: the process ended. `deaf`: a connection was not served within 5 s. `spins`: 5 % of a core or
-  more for nothing. `memory`: more than 1 MiB + 64 KiB for each connection. `held`: for ever.
+- `ended`: the process ended. `deaf`: a connection was not served within 5 s. `cut`: a connection that
+  could go on was ended. `spins`: 5 % of a core or more for nothing. `memory`: more than 1 MiB + 64 KiB for
+  each connection. `keeps`: descriptors or threads were not given back within 10 s. `held`: for ever.
 - `-`: the server never makes the call that was to fail, so nothing happened to it; not counted.
 - `skipped`: could not be done here; not counted.
 - `°`: not a promise of that project: it is the loop of an example, or left to the user.
@@ -69,11 +70,12 @@ fn cell(record: Option<&Record>, promise: Promise) -> String {
 
 /// A word for a reason.
 fn sort(reason: &str) -> &'static str {
-    const WORDS: [(&str, &str); 7] = [
+    const WORDS: [(&str, &str); 8] = [
         ("the server ended", "ended"),
         ("spins", "spins"),
         ("its memory", "memory"),
-        ("leaks", "leaks"),
+        ("not given back", "keeps"),
+        ("the connection itself", "cut"),
         ("still held", "held"),
         ("served", "deaf"),
         ("connected to", "deaf"),

@@ -195,7 +195,8 @@ impl Run<'_> {
     /// when: each look is followed by an exchange of a client, which takes the server a turn.
     fn gives_back(&mut self, server: &Child, before: (usize, usize)) -> Result<(), Failure> {
         const SPARE: usize = 4;
-        let deadline = Instant::now() + PATIENCE;
+        // Pools let idle threads go after some seconds: those of tiny_http wait for five.
+        let deadline = Instant::now() + 2 * PATIENCE;
         let mut client = self.open(server)?;
         loop {
             let now = server.holds();
@@ -205,7 +206,8 @@ impl Run<'_> {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let why = format!("leaks: descriptors and threads were {before:?} and are {now:?}");
+                let why =
+                    format!("not given back: descriptors and threads were {before:?}, are {now:?}");
                 return Err(Failure::Failed(why));
             }
             self.served(server, &mut client, "a later connection")?;

@@ -55,7 +55,9 @@ fn harmless(run: &mut Run<'_>, call: &str, fault: &str) -> Result<(), Failure> {
     let mut victim = run.open(&server)?;
     let client = victim.stream.local_addr().expect("it is connected");
     let strace = Attached::to_connection(&server, client, call, fault, run.subject)?;
-    let served = run.served(&server, &mut victim, "the connection itself");
+    let mut exchanges = 0..3;
+    let served =
+        exchanges.try_for_each(|_| run.served(&server, &mut victim, "the connection itself"));
     run.injected(&server, strace)?;
     served?;
     run.probe(&server, &mut existing)
@@ -70,7 +72,8 @@ fn ends_one(run: &mut Run<'_>, call: &str, fault: &str) -> Result<(), Failure> {
     let mut victim = run.open(&server)?;
     let client = victim.stream.local_addr().expect("it is connected");
     let strace = Attached::to_connection(&server, client, call, fault, run.subject)?;
-    let _ = victim.exchange();
+    // A call that returned while strace attached had no fault: then the next one has.
+    let _ = (0..3).try_for_each(|_| victim.exchange());
     run.injected(&server, strace)?;
     drop(victim);
     run.probe(&server, &mut existing)?;
