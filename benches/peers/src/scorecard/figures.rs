@@ -110,7 +110,7 @@ pub(super) fn all() -> Vec<Figure> {
             measure: |logs| most(logs, &["R5/never-read"], "memory growth", "MiB"),
         },
         Figure {
-            name: "40 slow clients: time until a normal one is served, by a pool",
+            name: "40 slow clients: time until a normal one is served",
             step: "faults",
             first: target("< 31 s", |m| Some(m.value < 31e3)),
             world: target("< 1 s", |m| Some(m.value < 1e3)),
