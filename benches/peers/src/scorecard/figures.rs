@@ -198,41 +198,33 @@ pub(super) fn all() -> Vec<Figure> {
     ]
 }
 
-/// Tests are named `backend::case`.
+/// Tests are named `backend::case`. Three backends and the portable way to wait, on Linux; poll(2) and
+/// other systems count once each. Layers, and numbers of threads, are no other ways.
 fn conformance(logs: &Logs) -> Option<Measured> {
     let (mut cases, mut ways) = (HashSet::new(), Vec::new());
-    let mut runs = 0;
-    for (step, suffix) in [("conformance", ""), ("conformance-poll", " over poll(2)")] {
+    let (mut runs, mut failed) = (0, 0);
+    for (step, other) in [
+        ("conformance", None),
+        ("conformance-poll", Some("poll(2)")),
+        ("conformance-wine", Some("wine")),
+    ] {
         let Some(log) = logs.log(step) else { continue };
+        failed += counts(log).failed;
         for (backend, case) in passed(log).filter_map(|name| name.split_once("::")) {
-            // Layers, and the numbers of threads, are no other ways to wait.
-            let kinds = ["portable_loop", "portable_pool", "threads", "pool", "loop"];
-            let kind = kinds.iter().find(|kind| backend.contains(**kind))?;
-            // Over poll(2), all of them wait by it; the loop stands for them.
-            if suffix.is_empty() || *kind == "loop" {
-                let way = format!("{kind}{suffix}");
-                if !ways.contains(&way) {
-                    ways.push(way);
-                }
+            let kinds = ["portable", "threads", "pool", "loop"];
+            let kind = other.or(kinds.into_iter().find(|kind| backend.contains(kind)));
+            let Some(kind) = kind else { continue };
+            if !ways.contains(&kind) {
+                ways.push(kind);
             }
-            cases.insert(case.to_owned());
+            cases.insert(case);
             runs += 1;
         }
     }
-    let failed: u64 = ["conformance", "conformance-poll"]
-        .iter()
-        .filter_map(|step| logs.log(step))
-        .map(|log| counts(log).failed)
-        .sum();
     (runs > 0).then_some(())?;
-    let text = format!(
-        "{} cases x {} ({}); {runs} runs passed, {failed} failed",
-        cases.len(),
-        ways.len(),
-        ways.join(", ").replace('_', " "),
-    );
-    let value = if failed == 0 { cases.len() as f64 } else { 0.0 };
-    measured(value, ways.len() as f64, text)
+    let (count, of) = (cases.len(), ways.len());
+    let text = format!("{count} x {of} ({}); {runs} runs passed, {failed} failed", ways.join(", "));
+    measured(if failed == 0 { count as f64 } else { 0.0 }, of as f64, text)
 }
 
 fn differential(logs: &Logs) -> Option<Measured> {

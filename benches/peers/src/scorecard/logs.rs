@@ -24,6 +24,8 @@ pub struct Step {
     pub command: String,
     pub code: i32,
     pub seconds: u64,
+    pub date: String,
+    pub commit: String,
 }
 
 impl Logs {
@@ -64,11 +66,11 @@ impl Logs {
 impl Step {
     fn parse(line: &str) -> Result<Self, BoxError> {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [name, code, seconds, command] = fields[..] else {
+        let [name, code, seconds, date, commit, command] = fields[..] else {
             return Err(format!("steps.tsv: no step is {line:?}").into());
         };
-        let (name, command) = (name.to_owned(), command.to_owned());
-        Ok(Self { name, command, code: code.parse()?, seconds: seconds.parse()? })
+        let [name, date, commit, command] = [name, date, commit, command].map(str::to_owned);
+        Ok(Self { name, command, code: code.parse()?, seconds: seconds.parse()?, date, commit })
     }
 }
 

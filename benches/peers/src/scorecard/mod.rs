@@ -66,13 +66,13 @@ fn commands(text: &mut String, logs: &Logs) {
     text.push_str(
         "programs print; a skip is a case that printed `SKIP`, and counts as passed there.\n\n",
     );
-    text.push_str("| log | command | exit code | seconds | passed | failed | ignored | skips |\n");
-    text.push_str("|---|---|---:|---:|---:|---:|---:|---:|\n");
-    for Step { name, command, code, seconds } in &logs.steps {
+    text.push_str("| log | command | date | commit | exit code | seconds | passed | failed | ignored | skips |\n");
+    text.push_str("|---|---|---|---|---:|---:|---:|---:|---:|---:|\n");
+    for Step { name, command, code, seconds, date, commit } in &logs.steps {
         let counts = parse::counts(logs.log(name).unwrap_or_default());
         let _ = writeln!(
             text,
-            "| `{name}` | `{}` | {code} | {seconds} | {} | {} | {} | {} |",
+            "| `{name}` | `{}` | {date} | {commit} | {code} | {seconds} | {} | {} | {} | {} |",
             command.replace('|', "\\|"),
             counts.passed,
             counts.failed,

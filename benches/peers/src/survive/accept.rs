@@ -21,20 +21,19 @@ const OF_ONE_CONNECTION: [&str; 12] = [
 ];
 
 /// What the system can be out of, what a signal does, and what nobody knows.
-const OTHERS: [(&str, &str); 7] = [
-    ("A1", "EMFILE:when=1..5"),
-    ("A1", "ENFILE:when=1..5"),
-    ("A3", "EINTR:when=1..3"),
-    ("A4", "ENOBUFS:when=1+3"),
-    ("A4", "ENOMEM:when=1..3"),
-    ("A5", "EINVAL:when=1"),
-    ("A6", "EIO:when=1..3"),
+const OTHERS: [(&str, &str, &str); 7] = [
+    ("A1", "EMFILE", "1..5"),
+    ("A1", "ENFILE", "1..5"),
+    ("A3", "EINTR", "1..3"),
+    ("A4", "ENOBUFS", "1+3"),
+    ("A4", "ENOMEM", "1..3"),
+    ("A5", "EINVAL", "1"),
+    ("A6", "EIO", "1..3"),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    let each = OF_ONE_CONNECTION.map(|errno| ("A2", format!("{errno}:when=1..10")));
-    let others = OTHERS.map(|(row, fault)| (row, fault.to_owned()));
-    let mut cases: Vec<Case> = others.into_iter().chain(each).map(accept_fails).collect();
+    let each = OF_ONE_CONNECTION.map(|errno| ("A2", errno, "1..10"));
+    let mut cases: Vec<Case> = OTHERS.into_iter().chain(each).map(accept_fails).collect();
     cases.sort_by_key(|case| case.row);
     let mut add = |row, name, about, run: fn(&mut Run<'_>) -> Result<(), Failure>| {
         cases.push(Case::new(row, name, about, Promise::Accepting, run));
@@ -48,13 +47,19 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn accept_fails((row, fault): (&'static str, String)) -> Case {
-    let errno = fault.split(':').next().expect("split gives at least one part").to_lowercase();
-    let about = format!("accept4 fails: {fault}");
-    Case::new(row, &errno, &about, Promise::Accepting, move |run| {
+/// `when` is strace's: which of the calls of a thread fail.
+fn accept_fails((row, errno, when): (&'static str, &str, &str)) -> Case {
+    let words = match when.split_once("..") {
+        Some((_, last)) => format!("the next {last} times"),
+        None if when == "1" => "once".to_owned(),
+        None => "every third time".to_owned(),
+    };
+    let about = format!("accept fails with {errno}, {words}");
+    let (name, fault) = (errno.to_lowercase(), format!("error={errno}:when={when}"));
+    Case::new(row, &name, &about, Promise::Accepting, move |run| {
         let server = run.start()?;
         let mut existing = run.open(&server)?;
-        let strace = Attached::to(&server, "accept4", &format!("error={fault}"), run.subject)?;
+        let strace = Attached::to(&server, "accept4", &fault, run.subject)?;
         let probed = run.probe(&server, &mut existing);
         run.injected(&server, strace)?;
         probed

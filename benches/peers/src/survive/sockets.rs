@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
     };
     let mut cases = Vec::new();
     for (call, fault) in HARMLESS {
-        let about = format!("{call} on one connection: {fault}");
+        let about = format!("{call} on one connection is interrupted thrice, and it goes on");
         cases.push(Case::new("R3", &name(call, fault), &about, Promise::Exchanging, move |run| {
             harmless(run, call, fault)
         }));
