@@ -8,11 +8,12 @@ use crate::handler::{ControlTarget, Peer, Wake};
 use crate::net::{AcceptPolicy, Addr, Interest, Listener, Stream, WakeFd, accept_policy, wait_any};
 use crate::observe::Refusal;
 use crate::serve_error::ServeError;
-use crate::session::{AcceptorReach, Core, Session};
+use crate::session::{AcceptorReach, Core, DrainStep, Session};
 use crossbeam_channel::Sender;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Yields the sessions of a server, one after the other. Backends are handed one.
 ///
@@ -51,6 +52,14 @@ struct State {
     dead_calls: Vec<u32>,
     /// The error of the last listener that died.
     failure: Option<ServeError>,
+    /// What the observer is to be told, once the lock is free.
+    news: VecDeque<News>,
+}
+
+/// What went wrong while the lock was held.
+enum News {
+    AcceptFailed { addr: Addr, error: io::Error, pause: Option<Duration> },
+    ListenerFailed { addr: Addr, error: io::Error },
 }
 
 /// An acceptor as whoever owns the server sees it: what it holds is let go at the server's end.
@@ -115,6 +124,15 @@ enum Accepted {
     Exhausted,
 }
 
+/// What a look at the listeners, under the lock, led to.
+enum Found {
+    Session(Box<Session>),
+    /// One that has to go again.
+    Refused(Box<Session>, Refusal<'static>),
+    Wait(Wants),
+    Finished,
+}
+
 /// What one attempt to accept led to.
 enum Attempt {
     Session(Box<Session>),
@@ -132,6 +150,7 @@ impl Acceptor {
             paused_until: None,
             closing: false,
             failure: None,
+            news: VecDeque::new(),
         };
         let inner = Inner {
             core,
@@ -276,10 +295,48 @@ impl Acceptor {
     }
 
     fn attempt(&self, now: Instant) -> Result<Attempt, ServeError> {
+        let mut failures = 0;
+        loop {
+            let found = self.look(now, &mut failures);
+            self.tell_news();
+            return Ok(match found? {
+                Found::Session(mut session) => {
+                    session.admit();
+                    Attempt::Session(session)
+                }
+                Found::Refused(session, why) => {
+                    session.tell_accepted();
+                    session.refuse(why);
+                    failures += 1;
+                    continue;
+                }
+                Found::Wait(wants) => Attempt::Wait(wants),
+                Found::Finished => Attempt::Finished,
+            });
+        }
+    }
+
+    /// Tells what happened under the lock.
+    fn tell_news(&self) {
+        let core = &self.inner.core;
+        while let Some(news) = self.next_news() {
+            core.observe(|o| match news {
+                News::AcceptFailed { addr, error, pause } => o.accept_failed(&addr, &error, pause),
+                News::ListenerFailed { addr, error } => o.listener_failed(&addr, &error),
+            });
+        }
+    }
+
+    fn next_news(&self) -> Option<News> {
+        self.lock().news.pop_front()
+    }
+
+    /// No code of a user is called here but its `Wake`: the lock is held.
+    fn look(&self, now: Instant, failures: &mut usize) -> Result<Found, ServeError> {
         let core = &self.inner.core;
         if core.shutdown.closes_listeners(now) && core.env.phase() < Phase::Killing {
-            if let Some(attempt) = self.last_of_backlog(now) {
-                return Ok(attempt);
+            if let Some(found) = self.last_of_backlog(now, failures) {
+                return Ok(found);
             }
         }
         let (next, give_up) = core.advance(now);
@@ -288,41 +345,51 @@ impl Acceptor {
             if core.env.phase() > Phase::Draining || give_up {
                 state.close_listeners();
             }
-            if give_up || (core.live.count() == 0 && state.has_closed()) {
-                return Ok(Attempt::Finished);
+            let has_closed = state.has_closed();
+            let pause = state.paused_until.filter(|_| !has_closed);
+            drop(state);
+            if has_closed {
+                core.take_step(DrainStep::ListenersClosed);
             }
-            let pause = state.paused_until.filter(|_| !state.has_closed());
+            if give_up || (core.live.count() == 0 && has_closed) {
+                return Ok(Found::Finished);
+            }
             let deadline = [next, pause].into_iter().flatten().min();
-            return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
+            return Ok(Found::Wait(Wants { deadline, ..Wants::default() }));
         }
         if let Some(until) = state.paused_until.filter(|until| *until > now) {
             let deadline = Some(next.map_or(until, |next| next.min(until)));
-            return Ok(Attempt::Wait(Wants { deadline, ..Wants::default() }));
+            return Ok(Found::Wait(Wants { deadline, ..Wants::default() }));
         }
         state.paused_until = None;
         let has_none = state.has_closed() && state.failure.is_none();
         if has_none || !core.is_accepting() {
-            return Ok(Attempt::Wait(Wants { deadline: next, ..Wants::default() }));
+            return Ok(Found::Wait(Wants { deadline: next, ..Wants::default() }));
         }
-        self.try_listeners(&mut state, now, next)
+        self.try_listeners(&mut state, now, next, failures)
     }
 
     /// The listeners are about to be closed, which would reset the connections in their backlogs: they
     /// are accepted before. `None` when there are none, or no place for them: then handlers are told,
     /// whose end makes places.
-    fn last_of_backlog(&self, now: Instant) -> Option<Attempt> {
+    fn last_of_backlog(&self, now: Instant, failures: &mut usize) -> Option<Found> {
         let core = &self.inner.core;
         let mut state = self.lock();
         state.begin_to_close();
         if !state.has_closed() && state.paused_until.is_none_or(|until| until <= now) {
             state.paused_until = None;
-            match self.try_listeners(&mut state, now, None) {
-                Ok(Attempt::Wait(wants)) if wants.again => return Some(Attempt::Wait(wants)),
-                Ok(Attempt::Wait(wants)) if !wants.read => (),
-                Ok(Attempt::Session(session)) => return Some(Attempt::Session(session)),
+            match self.try_listeners(&mut state, now, None, failures) {
+                Ok(Found::Wait(wants)) if wants.again => return Some(Found::Wait(wants)),
+                Ok(Found::Wait(wants)) if !wants.read => (),
+                Ok(found @ (Found::Session(_) | Found::Refused(..))) => return Some(found),
                 // Nobody is there any more, or nobody can be heard of.
                 _ => state.close_listeners(),
             }
+        }
+        let has_closed = state.has_closed();
+        drop(state);
+        if has_closed {
+            core.take_step(DrainStep::ListenersClosed);
         }
         if core.env.phase() == Phase::Running {
             core.shutdown.handlers_may_be_told();
@@ -336,25 +403,25 @@ impl Acceptor {
         state: &mut State,
         now: Instant,
         next: Option<Instant>,
-    ) -> Result<Attempt, ServeError> {
-        let mut failures = 0;
+        failures: &mut usize,
+    ) -> Result<Found, ServeError> {
         let wait = |read, again| {
-            Ok(Attempt::Wait(Wants { read, again, deadline: next, ..Wants::default() }))
+            Ok(Found::Wait(Wants { read, again, deadline: next, ..Wants::default() }))
         };
         loop {
             // Without room, the place that is given back next wakes us.
             let Some(room) = self.room(state) else { return wait(false, false) };
             let accepted = match state.candidate.take().filter(|_| room == Room::Place) {
                 Some(candidate) => Accepted::Candidate(candidate),
-                None => self.accept_one(state, &mut failures),
+                None => self.accept_one(state, failures),
             };
             if let Accepted::Candidate(candidate) = accepted {
                 match self.admit(candidate, room, state, now) {
-                    Ok(Some(session)) => return Ok(Attempt::Session(Box::new(session))),
-                    Ok(None) => failures += 1,
+                    Ok(Some(found)) => return Ok(found),
+                    Ok(None) => *failures += 1,
                     Err((addr, error)) => {
-                        failures += 1;
-                        self.accept_failed(&addr, &error, false);
+                        *failures += 1;
+                        self.accept_failed(state, &addr, &error, false);
                     }
                 }
                 continue;
@@ -366,7 +433,7 @@ impl Acceptor {
                 // However fast peers abort their connections, others have their turn.
                 Accepted::Enough => return wait(true, true),
                 Accepted::Exhausted => {
-                    return Ok(Attempt::Wait(self.start_pause(state, now, next)));
+                    return Ok(Found::Wait(self.start_pause(state, now, next)));
                 }
                 Accepted::Nothing | Accepted::Candidate(_) => (),
             }
@@ -393,14 +460,14 @@ impl Acceptor {
         }
     }
 
-    /// Makes a session of a connection, or refuses it, or keeps it until there is a place.
+    /// Makes a session of a connection, or keeps it until there is a place.
     fn admit(
         &self,
         candidate: Candidate,
         room: Room,
         state: &mut State,
         now: Instant,
-    ) -> Result<Option<Session>, (Addr, io::Error)> {
+    ) -> Result<Option<Found>, (Addr, io::Error)> {
         let core = &self.inner.core;
         if room == Room::Later {
             state.candidate = Some(candidate);
@@ -413,11 +480,12 @@ impl Acceptor {
             self.unreserve();
             (listener.local_addr().clone(), error)
         })?;
-        match self.objection(&session, room) {
-            Some(why) => session.refuse(why),
-            None => return Ok(Some(session)),
-        }
-        Ok(None)
+        let objection = self.objection(&session, room);
+        let session = Box::new(session);
+        Ok(Some(match objection {
+            Some(why) => Found::Refused(session, why),
+            None => Found::Session(session),
+        }))
     }
 
     /// Why a connection has to go again, if it has. It is counted for its address in any case.
@@ -453,15 +521,15 @@ impl Acceptor {
                 }
                 AcceptPolicy::Retry => {
                     *failures += 1;
-                    self.accept_failed(listener.local_addr(), &error, false);
+                    self.accept_failed(state, listener.local_addr(), &error, false);
                 }
                 AcceptPolicy::Pause => {
-                    self.accept_failed(listener.local_addr(), &error, true);
+                    self.accept_failed(state, listener.local_addr(), &error, true);
                     return Accepted::Exhausted;
                 }
                 AcceptPolicy::Dead => {
                     state.dead_calls[at] += 1;
-                    self.accept_failed(listener.local_addr(), &error, false);
+                    self.accept_failed(state, listener.local_addr(), &error, false);
                     if state.dead_calls[at] >= DEAD_CALLS {
                         self.bury(state, at, error);
                     }
@@ -485,14 +553,17 @@ impl Acceptor {
             Addr::Tcp(_) => None,
         };
         let peer = Peer::new(addr).with_credentials(credentials);
-        Ok(Session::new(&self.inner.core, stream, peer, now))
+        Ok(Session::new(&self.inner.core, stream, peer, listener.local_addr(), now))
     }
 
-    fn accept_failed(&self, addr: &Addr, error: &io::Error, pausing: bool) {
+    fn accept_failed(&self, state: &mut State, addr: &Addr, error: &io::Error, pausing: bool) {
         let core = &self.inner.core;
         core.live.count_accept_error();
-        let pause = pausing.then_some(core.env.timeouts.accept_pause);
-        core.observe(|o| o.accept_failed(addr, error, pause));
+        if core.is_observed() {
+            let pause = pausing.then_some(core.env.timeouts.accept_pause);
+            let (addr, error) = (addr.clone(), copy(error));
+            state.news.push_back(News::AcceptFailed { addr, error, pause });
+        }
     }
 
     /// A listener is dead: goes on without it.
@@ -500,7 +571,10 @@ impl Acceptor {
         let listener = state.listeners.remove(at);
         state.dead_calls.remove(at);
         let addr = listener.local_addr().clone();
-        self.inner.core.observe(|o| o.listener_failed(&addr, &error));
+        if self.inner.core.is_observed() {
+            let news = News::ListenerFailed { addr: addr.clone(), error: copy(&error) };
+            state.news.push_back(news);
+        }
         state.failure = Some(ServeError::Listener { addr: Box::new(addr), source: error });
     }
 
@@ -550,7 +624,7 @@ impl Acceptor {
     fn note_start(&self) {
         let started = self.inner.started.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(started) = started {
-            for listener in &self.lock().listeners {
+            for listener in self.listeners() {
                 self.inner.core.observe(|o| o.listening(listener.local_addr()));
             }
             let _ = started.send(());
@@ -583,6 +657,14 @@ impl State {
         if !std::mem::replace(&mut self.closing, true) {
             self.listeners.iter().for_each(|listener| listener.refuse_newcomers());
         }
+    }
+}
+
+/// Errors cannot be cloned; those of the system are their number.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -100,6 +100,7 @@
 //! - `activation`: takes the listeners that a service manager passes, by
 //!   `Builder::activated_or_bind`.
 //! - `signals`: SIGTERM and SIGINT drain a server, by `signals::drain_on_signals`.
+//! - `tracing`: `observe::TracingObserver`, which makes events of the `tracing` crate.
 //!
 //! # Platforms
 //!
@@ -152,9 +153,9 @@ pub use client::Client;
 pub use connection::{AtLimit, Limits, Ready, Timeouts, Turn, Wants};
 pub use framed::{FnService, Framed, IntoAction, Replies, Reply, ReplyError, Service};
 pub use handler::{
-    Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, Context, Control,
-    Credentials, Delivered, Group, Handler, Message, Peer, SendError, SendErrorKind, Sender, Wake,
-    WhenFull,
+    Action, BoxError, CloseKind, CloseReason, ConnectionId, ConnectionInfo, ConnectionState,
+    Context, Control, Credentials, Delivered, Group, Handler, Message, Peer, SendError,
+    SendErrorKind, Sender, Wake, WhenFull,
 };
 pub use layer::{Layer, Progress};
 pub use limit::Limit;

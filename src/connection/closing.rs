@@ -1,8 +1,8 @@
 //! The end of a connection: in order, or at once, and what lingers after it.
 
 use super::extras::Linger;
-use super::{Connection, Env, Phase, State, drop_payload};
-use crate::handler::{CloseReason, TakeStream};
+use super::{Connection, Env, Phase, State, Tally, panic_message};
+use crate::handler::{Callback, CloseReason, Note, TakeStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -79,14 +79,14 @@ impl Connection {
         self.extras().reason.take().unwrap_or(CloseReason::Closed)
     }
 
-    /// Calls `on_close`, and lets go of the handler.
-    pub(crate) fn release_handler(&mut self, reason: &CloseReason) {
+    /// Calls `on_close`, and lets go of the handler. A panic there changes nothing any more, but is
+    /// told.
+    pub(crate) fn release_handler(&mut self, reason: &CloseReason, tell: &dyn Fn(Note<'_>)) {
         if let Some(mut handler) = self.handler.take() {
             if self.flags.opened {
-                // A panic here has nobody left to tell.
-                drop_payload(catch_unwind(AssertUnwindSafe(|| handler.on_close(reason))));
+                guarded(Callback::OnClose, tell, || handler.on_close(reason));
             }
-            drop_payload(catch_unwind(AssertUnwindSafe(|| drop(handler))));
+            guarded(Callback::Drop, tell, || drop(handler));
         }
         if let Some(outbox) = self.extras().outbox.take() {
             outbox.abandon();
@@ -113,9 +113,9 @@ impl Connection {
 
     /// Whether it ends because the peer has said nothing, and was told nothing either: there is no
     /// byte that lingering could save, and whoever only connects keeps no place for longer.
-    pub(crate) fn is_mute(&self) -> bool {
+    pub(crate) fn is_mute(&self, tally: &Tally) -> bool {
         let reason = self.extras.as_ref().and_then(|e| e.reason.as_ref());
-        matches!(reason, Some(CloseReason::FirstByteTimeout)) && self.sent == 0
+        matches!(reason, Some(CloseReason::FirstByteTimeout)) && tally.sent() == 0
     }
 
     /// Bytes came that nobody wants.
@@ -156,5 +156,12 @@ impl Connection {
 
     fn linger_left_of(&self, env: &Env) -> usize {
         self.linger_left().min(env.limits.lingering)
+    }
+}
+
+/// Calls code of a user that has nothing to answer; if it panics, that is told.
+pub(crate) fn guarded(which: Callback, tell: &dyn Fn(Note<'_>), call: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+        tell(Note::Panicked(which, &panic_message(payload)));
     }
 }

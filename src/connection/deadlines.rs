@@ -4,7 +4,7 @@
 //! instant finds nothing due and asks again.
 
 use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
-use crate::handler::CloseReason;
+use crate::handler::{Callback, CloseReason, Deadline, Note};
 use std::time::{Duration, Instant};
 
 /// How long after its accept a connection that has said nothing yet is not idle for a drain: its
@@ -29,7 +29,7 @@ impl Connection {
             idle,
             linger,
             extras.timer,
-            extras.message_deadline.filter(|_| !self.flags.throttled),
+            extras.message_deadline.filter(|_| !self.is_throttled()),
             extras.stall_deadline,
             extras.half_closed_deadline.filter(|_| self.state == State::Open),
             extras.probe_at,
@@ -43,7 +43,7 @@ impl Connection {
     /// should look for one before.
     pub(crate) fn is_silence_due(&self, env: &Env, now: Instant) -> bool {
         let message = self.extras.as_ref().and_then(|e| e.message_deadline);
-        let message = message.filter(|_| !self.flags.throttled);
+        let message = message.filter(|_| !self.is_throttled());
         is_due(self.idle_deadline(env, now), now) || is_due(message, now)
     }
 
@@ -71,40 +71,13 @@ impl Connection {
         if self.is_taken() {
             return; // the clocks are those of the new owner
         }
-        if is_due(self.idle_deadline(around.env, now), now) {
-            let reason = if self.awaits_first_byte() {
-                CloseReason::FirstByteTimeout
-            } else {
-                CloseReason::IdleTimeout
-            };
-            return self.begin_close(reason);
+        if let Some(deadline) = self.passed(around.env, now) {
+            return self.time_out(deadline, around);
         }
         let Some(extras) = &mut self.extras else { return };
-        if let Some(linger) = extras.linger.as_ref().filter(|_| self.state == State::Lingering) {
-            if now >= linger.idle_deadline.min(linger.deadline) {
-                // Whoever was killed and still holds on gets a reset.
-                self.flags.reset |= around.env.phase() >= Phase::Killing;
-                return self.done();
-            }
-        }
-        if is_due(extras.stall_deadline, now) {
-            let reason = if self.output_held() > around.env.limits.output_hard {
-                CloseReason::SlowConsumer
-            } else {
-                CloseReason::WriteTimeout
-            };
-            return self.abort(reason);
-        }
-        // While the output is throttled the peer is not read, so it can not finish its message.
-        if is_due(extras.message_deadline, now) && !self.flags.throttled {
-            return self.begin_close(CloseReason::MessageTimeout);
-        }
-        if self.state == State::Open && is_due(extras.half_closed_deadline, now) {
-            return self.begin_close(CloseReason::HalfClosedTimeout);
-        }
         if self.state == State::Open && is_due(extras.timer, now) {
             extras.timer = None;
-            let action = self.call(around, |handler, cx| handler.on_timer(cx));
+            let action = self.call(around, Callback::OnTimer, |handler, cx| handler.on_timer(cx));
             self.follow(action, around);
         }
     }
@@ -121,6 +94,49 @@ impl Connection {
             && !(self.flags.any_data || self.saw_eof() || self.was_told());
         let since = self.idle_since().filter(|_| waits)?;
         env.after(since, FRESH, now)
+    }
+
+    /// The deadline that has passed, if one has.
+    fn passed(&self, env: &Env, now: Instant) -> Option<Deadline> {
+        if is_due(self.idle_deadline(env, now), now) {
+            let first = self.awaits_first_byte();
+            return Some(if first { Deadline::FirstByte } else { Deadline::Idle });
+        }
+        let extras = self.extras.as_ref()?;
+        let linger = extras.linger.as_ref().filter(|_| self.state == State::Lingering);
+        if linger.is_some_and(|linger| now >= linger.idle_deadline.min(linger.deadline)) {
+            return Some(Deadline::Lingering);
+        }
+        if is_due(extras.stall_deadline, now) {
+            return Some(Deadline::WriteStall);
+        }
+        // While the output is throttled the peer is not read, so it can not finish its message.
+        if is_due(extras.message_deadline, now) && !self.is_throttled() {
+            return Some(Deadline::Message);
+        }
+        let half_closed = self.state == State::Open && is_due(extras.half_closed_deadline, now);
+        half_closed.then_some(Deadline::HalfClosed)
+    }
+
+    /// A deadline has passed: ends the connection, or what is left of it.
+    #[cold]
+    fn time_out(&mut self, deadline: Deadline, around: &Around<'_>) {
+        around.facts.note(Note::TimedOut(deadline));
+        match deadline {
+            Deadline::FirstByte => self.begin_close(CloseReason::FirstByteTimeout),
+            Deadline::Idle => self.begin_close(CloseReason::IdleTimeout),
+            Deadline::Message => self.begin_close(CloseReason::MessageTimeout),
+            Deadline::HalfClosed => self.begin_close(CloseReason::HalfClosedTimeout),
+            Deadline::WriteStall if self.output_held() > around.env.limits.output_hard => {
+                self.abort(CloseReason::SlowConsumer);
+            }
+            Deadline::WriteStall => self.abort(CloseReason::WriteTimeout),
+            Deadline::Lingering => {
+                // Whoever was killed and still holds on gets a reset.
+                self.flags.reset |= around.env.phase() >= Phase::Killing;
+                self.done();
+            }
+        }
     }
 
     /// The instant at which the peer has been silent for too long, where that counts.

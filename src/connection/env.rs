@@ -11,6 +11,10 @@ pub(crate) struct Env {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
     pub(crate) held: Held,
+    /// Somebody wants to be told what happens.
+    pub(crate) observed: bool,
+    /// How long a callback may take before that is told, if it is.
+    pub(crate) stall: Option<Duration>,
     epoch: Instant,
     phase: AtomicU8,
 }
@@ -32,7 +36,7 @@ pub(crate) enum Phase {
 /// A coarse instant: a number of [`Tick::LENGTH`]s since the server was made. It is small, because
 /// every idle connection holds some. Differences of up to half a year can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tick(u32);
+pub(crate) struct Tick(pub(super) u32);
 
 impl Tick {
     pub(crate) const LENGTH: Duration = Duration::from_millis(8);
@@ -46,7 +50,15 @@ impl Tick {
 impl Env {
     pub(crate) fn new(limits: Limits, timeouts: Timeouts, epoch: Instant) -> Self {
         let held = Held::new(limits.total_held);
-        Self { limits, timeouts, held, epoch, phase: AtomicU8::new(Phase::Running as u8) }
+        let phase = AtomicU8::new(Phase::Running as u8);
+        Self { limits, timeouts, held, observed: false, stall: None, epoch, phase }
+    }
+
+    /// There is somebody who wants to be told what happens.
+    pub(crate) fn observed(mut self) -> Self {
+        self.observed = true;
+        self.stall = self.timeouts.stall.get();
+        self
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -75,13 +87,18 @@ impl Env {
 
     /// When `timeout` after `tick` is over for sure: never early. `None` is beyond the clock.
     pub(crate) fn after(&self, tick: Tick, timeout: Duration, now: Instant) -> Option<Instant> {
-        // A tick may lie ahead of `now`: a callback took its time, and this `now` was taken before.
-        let age = tick.until(self.tick(now));
-        let since = Tick::LENGTH * age;
+        let since = self.since(tick, now);
         // `tick` began at most `since` plus one tick before now; it ended at least `since` minus
         // one tick before. Counting from the start of now's tick keeps the result stable.
         let base = self.tick_start(now).checked_sub(since)?;
         base.checked_add(timeout)?.checked_add(Tick::LENGTH)
+    }
+
+    /// How long ago a tick was.
+    pub(crate) fn since(&self, tick: Tick, now: Instant) -> Duration {
+        // It may lie ahead of `now`: a callback took its time, and this `now` was taken before.
+        let age = (self.tick(now).0.wrapping_sub(tick.0) as i32).max(0).unsigned_abs();
+        Tick::LENGTH * age
     }
 
     fn tick_start(&self, now: Instant) -> Instant {

@@ -141,6 +141,10 @@ pub struct Timeouts {
     /// How long a server stops accepting when the system is out of descriptors or memory.
     /// Default: 100 ms.
     pub accept_pause: Duration,
+    /// How long a callback may hold up an event loop before
+    /// [`Observer::stalled`](crate::Observer::stalled) is told. Nothing ends by it.
+    /// Default: 100 ms.
+    pub stall: Limit<Duration>,
 }
 
 impl Default for Timeouts {
@@ -154,6 +158,7 @@ impl Default for Timeouts {
             lingering_idle: Duration::from_secs(5),
             lingering_total: Duration::from_secs(30),
             accept_pause: Duration::from_millis(100),
+            stall: Limit::At(Duration::from_millis(100)),
         }
     }
 }

@@ -18,15 +18,21 @@ mod env;
 mod extras;
 mod held;
 mod limits;
+mod tally;
 mod wants;
 
+pub(crate) use closing::guarded;
 pub(crate) use env::{Env, Phase, Tick};
 pub(crate) use extras::{Extras, LayerState};
 pub use limits::{AtLimit, Limits, Timeouts};
+pub(crate) use tally::{Standing, Tally};
 pub use wants::{Ready, Turn, Wants};
 
 use crate::buffer::Input;
-use crate::handler::{Action, BoxError, CloseReason, Context, Facts, Handler, Outbox, Requests};
+use crate::handler::{
+    Action, BoxError, Callback, CloseReason, ConnectionState, Context, Facts, Handler, Note,
+    Outbox, Requests,
+};
 use crate::layer::Layer;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,12 +42,11 @@ use std::time::{Duration, Instant};
 /// How long a paused connection may go without a look whether it was reset.
 pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// One connection. An idle one is this and its handler; everything rare is in `extras`.
+/// One connection. An idle one is this, its handler and its [`Tally`], where it counts; everything
+/// rare is in `extras`.
 pub(crate) struct Connection {
     handler: Option<Box<dyn Handler>>,
     extras: Option<Box<Extras>>,
-    pub(crate) received: u64,
-    pub(crate) sent: u64,
     /// Since when the connection is idle, if it is: the last byte received, or the end of its last
     /// being busy.
     idle_since: Tick,
@@ -76,8 +81,7 @@ struct Flags {
     /// Show the held input again at the next turn: after a `Yield` or a resume.
     again: bool,
     peer: PeerEnd,
-    /// The output is above the high mark and has not been below the low mark since.
-    throttled: bool,
+    throttle: Throttle,
     /// The output has reached the low mark: `on_writable` is due when it is below.
     filled: bool,
     drain: Drain,
@@ -95,6 +99,35 @@ enum PeerEnd {
     Seen,
     /// And the handler closes because of it, but not yet.
     Followed,
+}
+
+/// Whether the output is above the high mark and has not been below the low mark since: the peer is
+/// not read then. And what of it was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Throttle {
+    #[default]
+    Off,
+    /// It is on, and nobody was told yet.
+    On,
+    OnTold,
+    /// It is off again, and nobody was told that yet.
+    OffUntold,
+}
+
+impl Throttle {
+    fn is_on(self) -> bool {
+        matches!(self, Throttle::On | Throttle::OnTold)
+    }
+
+    fn turn(&mut self, on: bool) {
+        *self = match (on, *self) {
+            (true, Throttle::Off) => Throttle::On,
+            (true, Throttle::OffUntold) => Throttle::OnTold,
+            (false, Throttle::On) => Throttle::Off,
+            (false, Throttle::OnTold) => Throttle::OffUntold,
+            (_, same) => same,
+        };
+    }
 }
 
 /// What a drain has done to a connection.
@@ -115,23 +148,25 @@ pub(crate) struct Around<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) env: &'a Env,
     pub(crate) facts: &'a dyn Facts,
+    pub(crate) tally: &'a Tally,
     pub(crate) now: Instant,
 }
 
 impl Connection {
-    pub(crate) fn new(now: Tick, layer: Option<Box<dyn Layer>>) -> Self {
-        let extras = layer.map(|layer| {
-            Box::new(Extras { layer: Some(Box::new(LayerState::new(layer))), ..Extras::default() })
-        });
+    pub(crate) fn new(now: Tick) -> Self {
         Self {
             handler: None,
-            extras,
-            received: 0,
-            sent: 0,
+            extras: None,
             idle_since: now,
             state: State::New,
             flags: Flags::default(),
         }
+    }
+
+    /// Puts a layer between the socket and the handler that is not made yet.
+    pub(crate) fn set_layer(&mut self, layer: Box<dyn Layer>) {
+        debug_assert_eq!(self.state, State::New);
+        self.extras().layer = Some(Box::new(LayerState::new(layer)));
     }
 
     // What the driver asks.
@@ -177,6 +212,47 @@ impl Connection {
         matches!(self.flags.drain, Drain::Finishing | Drain::Followed)
     }
 
+    /// Whether the peer is not read because of the output.
+    fn is_throttled(&self) -> bool {
+        self.flags.throttle.is_on()
+    }
+
+    /// What is to be told of the throttle, if that has changed: whether it is on.
+    pub(crate) fn take_throttle_change(&mut self) -> Option<bool> {
+        match self.flags.throttle {
+            Throttle::Off | Throttle::OnTold => None,
+            Throttle::On => {
+                self.flags.throttle = Throttle::OnTold;
+                Some(true)
+            }
+            Throttle::OffUntold => {
+                self.flags.throttle = Throttle::Off;
+                Some(false)
+            }
+        }
+    }
+
+    /// The connection is over: whether it was told last that the throttle is on.
+    pub(crate) fn ends_throttled(&self) -> bool {
+        matches!(self.flags.throttle, Throttle::OnTold | Throttle::OffUntold)
+    }
+
+    /// How it stands, for whoever asks from outside.
+    pub(crate) fn standing(&self) -> Standing {
+        let state = match self.state {
+            State::New => ConnectionState::Opening,
+            State::Open if self.flags.paused => ConnectionState::Paused,
+            State::Open if self.is_throttled() => ConnectionState::Throttled,
+            State::Open if self.is_starved() => ConnectionState::Starved,
+            State::Open if self.saw_eof() => ConnectionState::HalfClosed,
+            State::Open => ConnectionState::Open,
+            State::Closing => ConnectionState::Closing,
+            State::Lingering | State::Done => ConnectionState::Lingering,
+        };
+        let (busy, output_held) = (self.is_busy(), self.output_held());
+        Standing { state, busy, idle_since: self.idle_since, output_held }
+    }
+
     pub(crate) fn saw_eof(&self) -> bool {
         self.flags.peer != PeerEnd::Unseen
     }
@@ -187,7 +263,7 @@ impl Connection {
 
     /// Whether input is kept back until others had their turn, or until the output has fallen.
     pub(crate) fn is_held_up(&self) -> bool {
-        self.flags.again || self.flags.throttled || self.has_more_plaintext()
+        self.flags.again || self.is_throttled() || self.has_more_plaintext()
     }
 
     pub(crate) fn wants_reset(&self) -> bool {
@@ -199,7 +275,7 @@ impl Connection {
     pub(crate) fn wants_again(&self, env: &Env) -> bool {
         let held = self.output_held();
         let has_room = held == 0 || held < env.limits.output_high;
-        self.flags.again && has_room && !self.flags.throttled && self.state == State::Open
+        self.flags.again && has_room && !self.is_throttled() && self.state == State::Open
     }
 
     /// Whether bytes of the peer are wanted: by the handler, or to be thrown away.
@@ -208,10 +284,11 @@ impl Connection {
             return false;
         }
         match self.state {
-            State::New => self.extras.is_some() && !self.flags.throttled,
+            State::New => self.extras.is_some() && !self.is_throttled(),
             State::Open => {
                 let f = &self.flags;
-                !(f.paused || f.throttled || f.again || self.is_taken() || self.is_starved())
+                let held_up = f.paused || self.is_throttled() || f.again || self.is_starved();
+                !held_up && !self.is_taken()
             }
             State::Closing | State::Lingering => self.linger_left() > 0,
             State::Done => false,
@@ -258,7 +335,7 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.state == State::Open && self.extras.is_none() && {
             let f = &self.flags;
-            !(f.busy || f.paused || f.again || self.saw_eof() || f.throttled || f.filled)
+            !(f.busy || f.paused || f.again || self.saw_eof() || self.is_throttled() || f.filled)
                 && f.drain == Drain::Untold
         }
     }
@@ -319,7 +396,7 @@ impl Connection {
         self.handler = Some(handler);
         self.state = State::Open;
         self.flags.opened = true;
-        match self.call(around, |handler, cx| handler.on_open(cx)) {
+        match self.call(around, Callback::OnOpen, |handler, cx| handler.on_open(cx)) {
             Some(Action::Want(n)) => self.want(n, 0, around.env),
             Some(Action::Pause) => self.pause(around.now),
             other => self.end_by(other, CloseReason::Closed),
@@ -360,7 +437,8 @@ impl Connection {
         }
         let held = self.extras.as_mut().map(|e| std::mem::take(&mut e.input)).unwrap_or_default();
         let mut input = Input::new(held.unread());
-        let action = self.call(around, |handler, cx| handler.on_eof(&mut input, cx));
+        let action =
+            self.call(around, Callback::OnEof, |handler, cx| handler.on_eof(&mut input, cx));
         let consumed = input.consumed();
         if let Some(extras) = &mut self.extras {
             extras.message_deadline = None;
@@ -377,14 +455,14 @@ impl Connection {
 
     /// Somebody called `Sender::wake`.
     pub(crate) fn woken(&mut self, around: &mut Around<'_>) {
-        let action = self.call(around, |handler, cx| handler.on_wake(cx));
+        let action = self.call(around, Callback::OnWake, |handler, cx| handler.on_wake(cx));
         self.follow(action, around);
     }
 
     /// The output is below the low mark again.
     pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
         self.flags.filled = false;
-        let action = self.call(around, |handler, cx| handler.on_writable(cx));
+        let action = self.call(around, Callback::OnWritable, |handler, cx| handler.on_writable(cx));
         self.follow(action, around);
     }
 
@@ -407,7 +485,7 @@ impl Connection {
         }
         // What keeps it busy now may be over before the turn is.
         self.flags.drain = if self.is_busy() { Drain::Finishing } else { Drain::Told };
-        let action = self.call(around, |handler, cx| handler.on_shutdown(cx));
+        let action = self.call(around, Callback::OnShutdown, |handler, cx| handler.on_shutdown(cx));
         match action {
             // It gives up, whatever there was to do; a farewell is nothing that was to be done.
             Some(Action::Close | Action::Abort) => self.flags.drain = Drain::Told,
@@ -428,8 +506,8 @@ impl Connection {
 
     /// `n` bytes of output were taken by the system.
     pub(crate) fn progressed(&mut self, n: usize, around: &Around<'_>) {
-        self.sent += n as u64;
         if n > 0 {
+            around.tally.add_sent(n);
             if let Some(extras) = &mut self.extras {
                 extras.stall_deadline = None;
             }
@@ -442,10 +520,9 @@ impl Connection {
     pub(crate) fn measured(&mut self, env: &Env, now: Instant) {
         let held = self.output_held();
         if held > env.limits.output_high {
-            self.flags.throttled = true;
-        } else if (held < env.limits.output_low || held == 0)
-            && std::mem::take(&mut self.flags.throttled)
-        {
+            self.flags.throttle.turn(true);
+        } else if (held < env.limits.output_low || held == 0) && self.is_throttled() {
+            self.flags.throttle.turn(false);
             self.restart_message_clock(env, now);
         }
         if held == 0 {
@@ -508,7 +585,7 @@ impl Connection {
     }
 
     fn note_received(&mut self, n: usize, around: &Around<'_>) {
-        self.received += n as u64;
+        around.tally.add_received(n);
         self.flags.any_data = true;
         self.note_work();
         self.idle_since = around.env.tick(around.now);
@@ -536,7 +613,8 @@ impl Connection {
             extras.want = 0;
         }
         let mut input = Input::new(bytes);
-        let action = self.call(around, |handler, cx| handler.on_data(&mut input, cx));
+        let action =
+            self.call(around, Callback::OnData, |handler, cx| handler.on_data(&mut input, cx));
         // The peer was not silent while the callback took its time: it was waiting.
         self.idle_since = around.env.tick(around.now);
         let consumed = input.consumed();
@@ -602,7 +680,7 @@ impl Connection {
 
     /// Calls the handler, and carries out what it asked for. `None` if there is nothing to follow:
     /// it panicked or failed, it took the socket out, or the connection is not open any more.
-    fn call<F>(&mut self, around: &mut Around<'_>, callback: F) -> Option<Action>
+    fn call<F>(&mut self, around: &mut Around<'_>, which: Callback, callback: F) -> Option<Action>
     where
         F: FnOnce(&mut dyn Handler, &mut Context<'_>) -> Result<Action, BoxError>,
     {
@@ -627,8 +705,10 @@ impl Connection {
         };
         let result = catch_unwind(AssertUnwindSafe(|| callback(&mut *handler, &mut cx)));
         self.handler = Some(handler);
-        // All clocks count from the end of the callback, however long that took.
-        around.now = around.now.max(around.facts.clock());
+        around.note_time(which);
+        // One that fails has served what it says, too.
+        let served = requests.served.unwrap_or(u32::from(which == Callback::OnData));
+        around.tally.add_requests(served);
         if outbox.is_some() {
             self.extras().outbox = outbox;
         }
@@ -643,7 +723,9 @@ impl Connection {
             }
             Err(payload) => {
                 around.out.truncate(already_sent.max(requests.kept));
-                self.begin_close(CloseReason::Panic(panic_message(payload)));
+                let message = panic_message(payload);
+                around.facts.note(Note::Panicked(which, &message));
+                self.begin_close(CloseReason::Panic(message));
                 None
             }
         }
@@ -677,6 +759,21 @@ impl Connection {
         }
         if let Some(take) = requests.take {
             self.extras().take = Some(take);
+        }
+    }
+}
+
+impl Around<'_> {
+    /// A callback has returned. All clocks count from here on, however long it took; and if it has
+    /// held up a thread that others need, that is told. What it took is counted from the last look
+    /// at the clock, so that it takes no second one.
+    pub(crate) fn note_time(&mut self, which: Callback) {
+        let began = self.now;
+        self.now = self.facts.clock().max(began);
+        let Some(threshold) = self.env.stall else { return };
+        let took = self.now.saturating_duration_since(began);
+        if took > threshold && !self.facts.may_block() {
+            self.facts.note(Note::Stalled(which, took));
         }
     }
 }

@@ -105,6 +105,8 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         cx: &mut Context<'_>,
         pace: Pace,
     ) -> Result<Action, BoxError> {
+        // A part of a frame is no request.
+        cx.count_requests(0);
         let (service, mut replies) = self.lend(cx);
         for n in 0.. {
             if replies.must_wait() {
@@ -126,7 +128,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
                 Ok(Decoded::Frame { frame, consumed }) => {
                     assert!(consumed > 0, "a decoder must consume at least one byte for a frame");
                     input.consume(consumed);
-                    replies.keep();
+                    replies.keep_for_request();
                     match service.call(frame, &mut replies) {
                         Ok(Action::Continue | Action::Want(_)) => (),
                         Ok(Action::Close) if replies.is_outstanding() => replies.end(Ending::Close),
@@ -184,15 +186,18 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
         let (service, mut replies) = self.lend(cx);
         match replies.decode_eof(rest) {
             Ok(None) => (),
-            Ok(Some(frame)) => match service.call(frame, &mut replies) {
-                Ok(end @ (Action::Close | Action::Abort)) => return self.conclude_end(cx, end),
-                // There is nothing behind it that could be kept or put off.
-                Ok(_) => (),
-                Err(error) => {
-                    replies.fail(error)?;
-                    return replies.go_on_and(Action::Continue);
+            Ok(Some(frame)) => {
+                replies.keep_for_request();
+                match service.call(frame, &mut replies) {
+                    Ok(end @ (Action::Close | Action::Abort)) => return self.conclude_end(cx, end),
+                    // There is nothing behind it that could be kept or put off.
+                    Ok(_) => (),
+                    Err(error) => {
+                        replies.fail(error)?;
+                        return replies.go_on_and(Action::Continue);
+                    }
                 }
-            },
+            }
             Err(error) => return self.refuse_end(error, cx),
         }
         let action = service.on_eof(&mut replies)?;

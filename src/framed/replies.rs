@@ -171,6 +171,13 @@ impl<C: Codec> Replies<'_, C> {
         self.cx.requests.kept = self.cx.out.len();
     }
 
+    /// As `keep`, for a request that is served next.
+    #[inline]
+    pub(super) fn keep_for_request(&mut self) {
+        self.keep();
+        self.cx.count_requests(1);
+    }
+
     /// Whether replies are to come that are not made yet.
     pub(super) fn is_outstanding(&self) -> bool {
         self.later.as_ref().is_some_and(|later| later.is_outstanding())

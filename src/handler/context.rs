@@ -1,6 +1,7 @@
 //! What a callback is lent besides its input.
 
 use super::control::Control;
+use super::note::Note;
 use super::outbox::{Outbox, Wake};
 use super::peer::{ConnectionId, Peer};
 use super::sender::Sender;
@@ -80,6 +81,8 @@ pub(crate) trait Facts {
     fn wake_target(&self) -> Option<(Arc<dyn Wake>, u64)>;
     /// The time now, after a callback that may have taken long.
     fn clock(&self) -> Instant;
+    /// Something has happened that an observer is told.
+    fn note(&self, note: Note<'_>);
 }
 
 /// What a callback asked for, carried out when it has returned. It starts out empty for each.
@@ -98,6 +101,8 @@ pub(crate) struct Requests {
     pub(crate) shut_down: bool,
     /// Output up to here is kept, should the callback panic: it answers what came before.
     pub(crate) kept: usize,
+    /// How many requests this callback has served, if it says so.
+    pub(crate) served: Option<u32>,
 }
 
 /// Whom the socket is given to after `into_stream`.
@@ -239,6 +244,16 @@ impl Context<'_> {
     /// some backends, a thread. It holds at once, until it is set again.
     pub fn set_counted(&mut self, counted: bool) {
         self.facts.set_counted(counted);
+    }
+
+    /// Says how many requests this callback has served, for statistics: what
+    /// [`ConnectionInfo::requests`](crate::ConnectionInfo::requests) and
+    /// [`Observer::batch`](crate::Observer::batch) tell. Several calls add up.
+    ///
+    /// [`Framed`](crate::Framed) counts its frames by itself. A handler that says nothing has
+    /// served one request by each call of its `on_data`, and none by its other callbacks.
+    pub fn count_requests(&mut self, n: u32) {
+        self.requests.served = Some(self.requests.served.unwrap_or(0).saturating_add(n));
     }
 
     /// The number of this connection, unique within the server.

@@ -1,7 +1,7 @@
 //! Steering a server from anywhere.
 
+use super::info::ConnectionInfo;
 use super::peer::ConnectionId;
-use crate::addr::Addr;
 use crate::observe::Snapshot;
 use std::fmt;
 use std::sync::Arc;
@@ -52,18 +52,6 @@ pub(crate) trait ControlTarget: Send + Sync {
     fn close(&self, id: ConnectionId) -> bool;
     fn stats(&self) -> Snapshot;
     fn connections(&self) -> Vec<ConnectionInfo>;
-}
-
-/// A live connection, as [`Control::connections`] lists it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ConnectionInfo {
-    /// Its number.
-    pub id: ConnectionId,
-    /// Where it comes from.
-    pub peer: Addr,
-    /// How long it has been there.
-    pub age: Duration,
 }
 
 impl Control {
@@ -146,7 +134,7 @@ impl Control {
     }
 
     /// The connections that are live now, in no particular order: those that are open, and those
-    /// that linger.
+    /// that linger. It takes a short lock and looks at each of them once; none is disturbed.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
         self.0.connections()
     }

@@ -5,7 +5,8 @@ use std::fmt;
 
 /// A server's counters at one instant.
 ///
-/// They always agree with each other: `accepted() == open() + closed_total() + refused()`.
+/// They always agree with each other: `accepted() == open() + closed_total() + refused()`, and
+/// `open() <= live()`. From one snapshot to the next, those that count what has happened never fall.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Snapshot {
     counters: Counters,
@@ -22,9 +23,19 @@ pub(crate) struct Counters {
     pub(crate) closed: [u64; CloseKind::ALL.len()],
     /// Of those closed since a drain began: how many had something left to do, and did it.
     pub(crate) finished: u64,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) requests: u64,
 }
 
 impl Counters {
+    /// Adds what one connection has counted.
+    pub(crate) fn add(&mut self, received: u64, sent: u64, requests: u64) {
+        self.received += received;
+        self.sent += sent;
+        self.requests += requests;
+    }
+
     pub(crate) fn snapshot(&self, live: usize) -> Snapshot {
         Snapshot { counters: self.clone(), live, held: 0 }
     }
@@ -76,6 +87,22 @@ impl Snapshot {
         Self { held, ..self }
     }
 
+    /// Bytes received, by all connections so far: what their handlers were given, or left unread.
+    pub fn received(&self) -> u64 {
+        self.counters.received
+    }
+
+    /// Bytes that the system took for sending, of all connections so far.
+    pub fn sent(&self) -> u64 {
+        self.counters.sent
+    }
+
+    /// Requests of all connections so far: see
+    /// [`Context::count_requests`](crate::Context::count_requests).
+    pub fn requests(&self) -> u64 {
+        self.counters.requests
+    }
+
     pub(crate) fn finished(&self) -> u64 {
         self.counters.finished
     }
@@ -89,7 +116,10 @@ impl fmt::Debug for Snapshot {
             .field("live", &self.live())
             .field("held", &self.held())
             .field("refused", &self.refused())
-            .field("accept_errors", &self.accept_errors());
+            .field("accept_errors", &self.accept_errors())
+            .field("received", &self.received())
+            .field("sent", &self.sent())
+            .field("requests", &self.requests());
         for kind in CloseKind::ALL {
             if self.closed(kind) > 0 {
                 out.field(kind.name(), &self.closed(kind));

@@ -1,33 +1,24 @@
 //! One line on standard error for each event that somebody should see.
 
-use super::{Closed, Observer, Refusal};
+use super::rate::Rate;
+use super::shown::{Who, Why};
+use super::{Callback, Closed, Deadline, Observer, Refusal};
 use crate::addr::Addr;
-use crate::handler::{CloseKind, Peer};
+use crate::handler::{CloseKind, ConnectionId, Peer};
 use crate::shutdown::DrainReport;
 use std::fmt::Display;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Writes one line to standard error for each failure and each step of a drain.
 ///
-/// Connections that come and go as they should make no line. No byte of a peer is ever written,
-/// and of each kind of failure at most one line in five seconds: the next line tells how many were
-/// left out.
+/// Connections that come and go as they should make no line. No byte that a peer has chosen is ever
+/// written: of errors and panics of handlers only that they happened. Of each kind of failure there
+/// is at most one line in five seconds: the next line tells how many were left out.
 #[derive(Debug, Default)]
 pub struct StderrObserver {
-    kinds: Mutex<Vec<Kind>>,
+    rate: Rate,
 }
-
-#[derive(Debug)]
-struct Kind {
-    name: &'static str,
-    last: Instant,
-    left_out: u64,
-}
-
-/// At most one line of a kind in this time.
-const INTERVAL: Duration = Duration::from_secs(5);
 
 impl StderrObserver {
     /// An observer that has written nothing yet.
@@ -35,31 +26,38 @@ impl StderrObserver {
         Self::default()
     }
 
-    fn failure(&self, kind: &'static str, what: &dyn Display) {
-        match self.admit(kind, Instant::now()) {
+    fn failure(&self, event: &'static str, kind: &'static str, what: &dyn Display) {
+        match self.rate.admit((event, kind), Instant::now()) {
             Some(0) => eprintln!("polyserve: {what}"),
             Some(n) => eprintln!("polyserve: {what} ({n} more like it were not shown)"),
             None => (),
         }
     }
-
-    /// Whether a line of this kind may be written now, and how many were not since the last.
-    fn admit(&self, name: &'static str, now: Instant) -> Option<u64> {
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(kind) = kinds.iter_mut().find(|kind| kind.name == name) else {
-            kinds.push(Kind { name, last: now, left_out: 0 });
-            return Some(0);
-        };
-        if now.saturating_duration_since(kind.last) < INTERVAL {
-            kind.left_out += 1;
-            return None;
-        }
-        kind.last = now;
-        Some(std::mem::take(&mut kind.left_out))
-    }
 }
 
 impl Observer for StderrObserver {
+    fn refused(&self, peer: &Peer, why: &Refusal<'_>) {
+        let what = format_args!("refused a connection from {}: {why}", Who(peer));
+        self.failure("refused", why.name(), &what);
+    }
+
+    fn panicked(&self, id: ConnectionId, peer: &Peer, callback: Callback, _message: &str) {
+        let what = format_args!("connection {id} from {}: {callback} panicked", Who(peer));
+        self.failure("panicked", callback.name(), &what);
+    }
+
+    fn stalled(&self, id: ConnectionId, peer: &Peer, callback: Callback, took: Duration) {
+        let (who, ms) = (Who(peer), took.as_millis());
+        let what = format_args!(
+            "connection {id} from {who}: {callback} held up its event loop for {ms} ms"
+        );
+        self.failure("stalled", callback.name(), &what);
+    }
+
+    fn timed_out(&self, _: ConnectionId, _: &Peer, _: Deadline) {
+        // `closed` tells why; and that a peer leaves its end open is no failure of ours.
+    }
+
     fn closed(&self, connection: &Closed<'_>) {
         let Closed { id, peer, reason, .. } = connection;
         match reason.kind() {
@@ -69,20 +67,18 @@ impl Observer for StderrObserver {
             | CloseKind::Reset
             | CloseKind::Shutdown
             | CloseKind::Taken => (),
+            CloseKind::Panic => (), // `panicked` has told it
             kind => {
-                self.failure(kind.name(), &format_args!("connection {id} from {peer}: {reason}"))
+                let what = format_args!("connection {id} from {}: {}", Who(peer), Why(reason));
+                self.failure("closed", kind.name(), &what);
             }
         }
-    }
-
-    fn refused(&self, peer: &Peer, why: &Refusal<'_>) {
-        self.failure("refused", &format_args!("refused a connection from {peer}: {why}"));
     }
 
     fn accept_failed(&self, addr: &Addr, error: &io::Error, pause: Option<Duration>) {
         if let Some(pause) = pause {
             let what = format_args!("cannot accept on {addr}, pausing for {pause:?}: {error}");
-            self.failure("accept", &what);
+            self.failure("accept", "", &what);
         }
     }
 
@@ -103,23 +99,13 @@ impl Observer for StderrObserver {
         );
     }
 
+    fn drain_deadline(&self, left: usize) {
+        if left > 0 {
+            eprintln!("polyserve: closing by force what is left: {left} connections");
+        }
+    }
+
     fn drained(&self, report: &DrainReport) {
         eprintln!("polyserve: {report}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_storm_of_failures_is_one_line_in_five_seconds() {
-        let observer = StderrObserver::new();
-        let start = Instant::now();
-        assert_eq!(observer.admit("a", start), Some(0));
-        assert_eq!(observer.admit("a", start + Duration::from_secs(1)), None);
-        assert_eq!(observer.admit("b", start + Duration::from_secs(1)), Some(0));
-        assert_eq!(observer.admit("a", start + Duration::from_secs(4)), None);
-        assert_eq!(observer.admit("a", start + Duration::from_secs(5)), Some(2));
     }
 }

@@ -10,7 +10,7 @@ use crate::limit::Limit;
 use crate::net::{Addr, BindAddr, BindError, Listener, SocketOptions};
 use crate::observe::Observer;
 use crate::serve_error::{ConfigError, ServeError};
-use crate::session::{AcceptorReach, Core, LayerFactory};
+use crate::session::{AcceptorReach, Core, DrainStep, LayerFactory};
 use crossbeam_channel::{Sender, bounded};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -352,6 +352,7 @@ fn run(mut backend: Box<dyn Backend>, acceptor: Acceptor) -> Result<(), ServeErr
     drop(backend);
     acceptor.close();
     let core = acceptor.core();
+    core.take_step(DrainStep::ListenersClosed);
     core.set_acceptor_reach(AcceptorReach::Nobody);
     core.finish(result.is_err());
     result
@@ -394,7 +395,7 @@ impl Core {
         }
         self.drop_factory();
         let report = self.report(Instant::now());
-        self.observe(|o| o.drained(&report));
+        self.take_step(DrainStep::Finished(report));
         self.shutdown.has_come_to_its_end();
     }
 }

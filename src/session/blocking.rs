@@ -144,13 +144,14 @@ impl Driver {
         let mut ready = Ready::NONE;
         let mut received = None;
         let mut wanted = false;
+        let mut received_before = 0;
         loop {
             let phase = self.phase();
             let now = Instant::now();
-            let before = self.session.conn.received;
             let turn = self.session.turn_with(ready, received.take(), now, scratch);
             let Turn::Wait(wants) = turn else { return };
-            let heard = self.session.conn.received > before;
+            let received_now = self.session.identity.tally().received();
+            let heard = received_now > std::mem::replace(&mut received_before, received_now);
             let silent = std::mem::replace(&mut wanted, wants.read) && ready.read && !heard;
             if wants.again {
                 ready = self.glance(&wants, now);

@@ -1,7 +1,8 @@
 //! What all sessions of a server share.
 
 use super::live::{Live, Reach};
-use crate::connection::{Env, Limits, Timeouts, drop_payload};
+use super::steps::{DrainStep, Steps};
+use crate::connection::{Env, Limits, Phase, Timeouts, drop_payload};
 use crate::handler::{ConnectionId, ConnectionInfo, ControlTarget, Handler, Peer, Wake};
 use crate::layer::Layer;
 use crate::net::WakeFd;
@@ -21,7 +22,8 @@ pub(crate) struct Core {
     pub(crate) env: Env,
     pub(crate) live: Live,
     pub(crate) shutdown: Shutdown,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    observer: Option<Arc<dyn Observer>>,
+    steps: Steps,
     pub(crate) layers: Option<LayerFactory>,
     /// From the start of the server to its end: what it captured is not kept by a `Control`.
     factory: Mutex<Option<Arc<Factory>>>,
@@ -65,11 +67,13 @@ impl Core {
         observer: Option<Arc<dyn Observer>>,
         layers: Option<LayerFactory>,
     ) -> Self {
+        let env = Env::new(limits, timeouts, Instant::now());
         Self {
-            env: Env::new(limits, timeouts, Instant::now()),
+            env: if observer.is_some() { env.observed() } else { env },
             live: Live::default(),
             shutdown: Shutdown::default(),
             observer,
+            steps: Steps::default(),
             layers,
             factory: Mutex::default(),
             accepting: AtomicBool::new(true),
@@ -112,9 +116,25 @@ impl Core {
         factory(peer)
     }
 
+    /// Whether anybody is told anything.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Tells the observer. To be called under no lock: it may call whatever it likes. If it panics,
+    /// nobody but the panic hook takes notice.
     pub(crate) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
         if let Some(observer) = &self.observer {
-            tell(&**observer);
+            let _here = self.enter();
+            drop_payload(catch_unwind(AssertUnwindSafe(|| tell(&**observer))));
+        }
+    }
+
+    /// A step of the end is taken: tells it, once, and behind those before it.
+    pub(crate) fn take_step(&self, step: DrainStep) {
+        if self.is_observed() {
+            self.steps.take(step);
+            self.steps.tell_all(|step| self.observe(|o| step.tell(o)));
         }
     }
 
@@ -168,6 +188,11 @@ impl Core {
     pub(crate) fn advance(&self, now: Instant) -> (Option<Instant>, bool) {
         let step = self.shutdown.advance(now);
         if let Some(phase) = step.enter {
+            let n = self.live.count();
+            self.take_step(match phase {
+                Phase::Running | Phase::Draining => DrainStep::Told { live: n },
+                Phase::Killing | Phase::Stopped => DrainStep::Deadline { left: n },
+            });
             self.env.set_phase(phase);
             self.live.wake_all(reach_out);
             self.wake_acceptor();
@@ -229,9 +254,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ControlTarget for Core {
     fn begin_drain(&self, grace: Duration, deadline: Duration) {
         self.drain_baseline();
-        if self.shutdown.plan(Instant::now(), grace, deadline) {
-            self.observe(|o| o.drain_began(grace, deadline));
-        }
+        self.take_step(DrainStep::Began { grace, deadline });
+        self.shutdown.plan(Instant::now(), grace, deadline);
         self.wake_acceptor();
     }
 
@@ -273,7 +297,7 @@ impl ControlTarget for Core {
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {
-        self.live.list()
+        self.live.list(&self.env)
     }
 }
 
@@ -299,8 +323,8 @@ mod tests {
         for (kind, finishing) in ends {
             assert!(core.live.reserve(1));
             let peer = Addr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            let (key, _) = core.live.insert(peer, Instant::now());
-            core.live.count_closed(kind, finishing);
+            let (key, _) = core.live.insert(peer.clone(), &peer, Instant::now(), &core.env);
+            core.live.count_closed(key, kind, finishing);
             core.live.release(key);
         }
         let report = core.report(Instant::now());

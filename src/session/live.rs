@@ -3,8 +3,9 @@
 use super::blocking::BlockingHandle;
 use super::crowd::{Addresses, IdleSince, Uncounted};
 use super::orders::{Order, Orders, Pending};
+use super::tallies::Tallies;
 use crate::addr::Addr;
-use crate::connection::Tick;
+use crate::connection::{Env, Tally, Tick};
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
 use crate::observe::{Counters, Snapshot};
 use std::collections::HashSet;
@@ -16,13 +17,19 @@ use std::time::{Duration, Instant};
 pub(crate) struct Live {
     table: Mutex<Table>,
     pending: Pending,
+    tallies: Tallies,
     /// What entries count their age from.
     epoch: Instant,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { table: Mutex::default(), pending: Pending::default(), epoch: Instant::now() }
+        Self {
+            table: Mutex::default(),
+            pending: Pending::default(),
+            tallies: Tallies::new(),
+            epoch: Instant::now(),
+        }
     }
 }
 
@@ -42,15 +49,37 @@ struct Table {
     orders: Orders,
     /// Those that look again when all together hold less.
     starved: HashSet<u32>,
+    /// The addresses of the listeners that connections came by.
+    locals: Vec<Addr>,
 }
 
 /// One connection. There is one for each, however idle, so it is kept small.
 struct Entry {
     id: ConnectionId,
     peer: Addr,
-    /// Nanoseconds since the epoch.
-    since: u64,
+    since: Millis,
+    /// It is counted as closed, and so are its bytes and requests.
+    ended: bool,
+    /// Which of the listeners' addresses it came by.
+    local: u16,
     reach: Reach,
+}
+
+/// Milliseconds since the epoch, for 34 years.
+#[derive(Clone, Copy)]
+struct Millis([u8; 5]);
+
+impl Millis {
+    fn new(since: Duration) -> Self {
+        let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).min((1 << 40) - 1);
+        let [a, b, c, d, e, ..] = millis.to_le_bytes();
+        Self([a, b, c, d, e])
+    }
+
+    fn get(self) -> Duration {
+        let [a, b, c, d, e] = self.0;
+        Duration::from_millis(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
+    }
 }
 
 /// How to have a session look again.
@@ -93,15 +122,21 @@ impl Live {
         self.lock().count -= 1;
     }
 
-    /// Fills a place that was reserved.
-    pub(crate) fn insert(&self, peer: Addr, since: Instant) -> (LiveKey, ConnectionId) {
+    /// Fills a place that was reserved, with a connection that `local` has accepted.
+    pub(crate) fn insert(
+        &self,
+        peer: Addr,
+        local: &Addr,
+        now: Instant,
+        env: &Env,
+    ) -> (LiveKey, ConnectionId) {
         let mut table = self.lock();
         table.last_id += 1;
         table.counters.accepted += 1;
         let id = ConnectionId(table.last_id);
-        let since = since.saturating_duration_since(self.epoch).as_nanos();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
-        let entry = Some(Entry { id, peer, since, reach: Reach::NOBODY });
+        let since = Millis::new(now.saturating_duration_since(self.epoch));
+        let local = table.number_of(local);
+        let entry = Some(Entry { id, peer, since, ended: false, local, reach: Reach::NOBODY });
         let key = match table.free.pop() {
             Some(key) => key,
             None => {
@@ -110,6 +145,7 @@ impl Live {
             }
         };
         table.entries[key as usize] = entry;
+        self.tallies.get_or_make(key).restart(env.tick(now));
         (LiveKey(key), id)
     }
 
@@ -178,6 +214,11 @@ impl Live {
         entries.map(|entry| entry.reach.clone()).collect()
     }
 
+    /// Where a connection counts. Only its own thread may write there.
+    pub(crate) fn tally(&self, key: LiveKey) -> &Tally {
+        self.tallies.get(key.0)
+    }
+
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
         let before = match &mut self.lock().entries[key.0 as usize] {
             Some(entry) => std::mem::replace(&mut entry.reach, reach),
@@ -198,12 +239,18 @@ impl Live {
     }
 
     fn age_of(&self, entry: &Entry) -> Duration {
-        self.epoch.elapsed().saturating_sub(Duration::from_nanos(entry.since))
+        self.epoch.elapsed().saturating_sub(entry.since.get())
     }
 
-    /// Counts a connection as ended.
-    pub(crate) fn count_closed(&self, kind: CloseKind, finished: bool) {
-        let counters = &mut self.lock().counters;
+    /// Counts a connection as ended, with its bytes and requests.
+    pub(crate) fn count_closed(&self, key: LiveKey, kind: CloseKind, finished: bool) {
+        let mut table = self.lock();
+        let tally = self.tally(key);
+        if let Some(entry) = &mut table.entries[key.0 as usize] {
+            entry.ended = true;
+        }
+        let counters = &mut table.counters;
+        counters.add(tally.received(), tally.sent(), tally.requests());
         counters.closed[kind as usize] += 1;
         // One that was at work when it was killed, say, has not finished.
         counters.finished += u64::from(finished && kind == CloseKind::Shutdown);
@@ -241,19 +288,41 @@ impl Live {
         self.lock().count
     }
 
+    /// The counters, with what the connections that are open have counted so far.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let table = self.lock();
-        table.counters.snapshot(table.count)
+        let mut counters = table.counters.clone();
+        for (place, entry) in (0..).zip(&table.entries) {
+            if entry.as_ref().is_some_and(|entry| !entry.ended) {
+                let tally = self.tallies.get(place);
+                counters.add(tally.received(), tally.sent(), tally.requests());
+            }
+        }
+        counters.snapshot(table.count)
     }
 
-    pub(crate) fn list(&self) -> Vec<ConnectionInfo> {
+    pub(crate) fn list(&self, env: &Env) -> Vec<ConnectionInfo> {
         let table = self.lock();
-        let info = |entry: &Entry| ConnectionInfo {
-            id: entry.id,
-            peer: entry.peer.clone(),
-            age: self.age_of(entry),
+        let now = Instant::now();
+        let all = (0..).zip(&table.entries);
+        let taken = all.filter_map(|(place, entry)| Some((place, entry.as_ref()?)));
+        let info = |(place, entry): (u32, &Entry)| {
+            let tally = self.tallies.get(place);
+            let standing = tally.standing();
+            ConnectionInfo {
+                id: entry.id,
+                peer: entry.peer.clone(),
+                local: table.locals[usize::from(entry.local)].clone(),
+                age: self.age_of(entry),
+                idle: (!standing.busy).then(|| env.since(standing.idle_since, now)),
+                received: tally.received(),
+                sent: tally.sent(),
+                requests: tally.requests(),
+                output_held: standing.output_held,
+                state: standing.state,
+            }
         };
-        table.entries.iter().flatten().map(info).collect()
+        taken.map(info).collect()
     }
 
     /// Has every session look again, outside the lock.
@@ -269,16 +338,38 @@ impl Live {
     }
 }
 
+impl Table {
+    /// The number of a listener's address. A server has few of them.
+    fn number_of(&mut self, local: &Addr) -> u16 {
+        let known = self.locals.iter().position(|known| known == local);
+        let number = known.unwrap_or_else(|| {
+            self.locals.push(local.clone());
+            self.locals.len() - 1
+        });
+        u16::try_from(number).expect("fewer than 65,536 listeners")
+    }
+}
+
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Live").field("snapshot", &self.snapshot()).finish()
     }
 }
 
-#[cfg(all(test, target_pointer_width = "64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn ages_are_kept_to_the_millisecond_for_decades() {
+        for millis in [0, 1, 59_999, 86_400_000 * 365, (1 << 40) - 1] {
+            let age = Duration::from_millis(millis);
+            assert_eq!(Millis::new(age).get(), age);
+        }
+        assert_eq!(Millis::new(Duration::MAX).get(), Duration::from_millis((1 << 40) - 1));
+    }
+
+    #[cfg(target_pointer_width = "64")]
     #[test]
     fn an_entry_is_small() {
         assert!(size_of::<Option<Entry>>() <= 72, "{}", size_of::<Option<Entry>>());

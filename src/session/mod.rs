@@ -7,17 +7,22 @@ mod live;
 mod orders;
 mod pump;
 mod scratch;
+mod steps;
+mod tallies;
 
 pub(crate) use self::core::{AcceptorReach, Core, LayerFactory};
 #[cfg(feature = "testing")]
 pub(crate) use pump::Transport;
 pub(crate) use pump::{Host, Pump};
 pub use scratch::Scratch;
+pub(crate) use steps::DrainStep;
 
-use crate::connection::{Connection, Env, Ready, Tick, Turn, panic_message};
-use crate::handler::{CloseReason, ConnectionId, Control, Facts, Handler, Peer, Wake};
+use crate::connection::{Connection, Env, Ready, Tally, Tick, Turn, panic_message};
+use crate::handler::{
+    Callback, CloseReason, ConnectionId, Control, Facts, Handler, Note, Peer, Wake,
+};
 use crate::net::{Addr, Stream, TakenStream};
-use crate::observe::{Closed, Refusal};
+use crate::observe::{Batch, Closed, Refusal, tell};
 use live::{LiveKey, Reach};
 pub(crate) use orders::Order;
 use std::io;
@@ -55,20 +60,39 @@ struct Identity {
 }
 
 impl Session {
-    /// A connection that was just accepted, in a place that was reserved for it.
-    pub(crate) fn new(core: &Arc<Core>, stream: Stream, peer: Peer, now: Instant) -> Self {
-        let (live, id) = core.live.insert(peer.addr().clone(), now);
-        let made = catch_unwind(AssertUnwindSafe(|| core.layers.as_ref().map(|make| make())));
+    /// A connection that `local` has just accepted, in a place that was reserved for it.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        stream: Stream,
+        peer: Peer,
+        local: &Addr,
+        now: Instant,
+    ) -> Self {
+        let (live, id) = core.live.insert(peer.addr().clone(), local, now, &core.env);
         let identity = Identity { id, live, peer, core: Arc::clone(core), refused: false };
-        let (layer, panic) = match made {
-            Ok(layer) => (layer, None),
-            Err(payload) => (None, Some(panic_message(payload))),
-        };
-        let mut conn = Connection::new(core.env.tick(now), layer);
-        if let Some(message) = panic {
-            conn.begin_close(CloseReason::Panic(message));
-        }
+        let conn = Connection::new(core.env.tick(now));
         Self { conn, stream: Some(stream), identity }
+    }
+
+    /// Tells that it was accepted, and makes its layer: a user's code, and so under no lock.
+    pub(crate) fn admit(&mut self) {
+        self.tell_accepted();
+        let core = &self.identity.core;
+        let Some(make) = &core.layers else { return };
+        let _here = core.enter();
+        match catch_unwind(AssertUnwindSafe(make)) {
+            Ok(layer) => self.conn.set_layer(layer),
+            Err(payload) => {
+                let message = panic_message(payload);
+                self.identity.note(Note::Panicked(Callback::Layer, &message));
+                self.conn.begin_close(CloseReason::Panic(message));
+            }
+        }
+    }
+
+    pub(crate) fn tell_accepted(&self) {
+        let Identity { core, id, peer, .. } = &self.identity;
+        core.observe(|o| o.accepted(*id, peer));
     }
 
     /// The number of the connection.
@@ -116,8 +140,10 @@ impl Session {
     ) -> Turn {
         let Some(stream) = &self.stream else { return Turn::Closed };
         let host = SessionHost { identity: &self.identity, stream, may_block: scratch.may_block };
+        let tally = self.identity.tally();
         let _here = self.identity.core.enter();
-        let turn = Pump::new(&mut self.conn, stream, &host, now, scratch).turn(ready, received);
+        let pump = Pump::new(&mut self.conn, tally, stream, &host, now, scratch);
+        let turn = pump.turn(ready, received);
         scratch.trim();
         turn
     }
@@ -125,6 +151,7 @@ impl Session {
     /// Closes a connection that nobody will run, and counts it as refused.
     pub(crate) fn refuse(mut self, why: Refusal<'_>) {
         self.identity.refused = true;
+        self.identity.core.live.count_refused();
         let Identity { peer, core, .. } = &self.identity;
         core.observe(|o| o.refused(peer, &why));
         let farewell = &core.env.limits.farewell;
@@ -147,8 +174,10 @@ impl Session {
         let (unread, unsent) = self.conn.take_bytes();
         if let Ok(socket) = stream.into_socket() {
             let taken = TakenStream::new(socket, unread, unsent);
-            let result = catch_unwind(AssertUnwindSafe(|| receiver(taken)));
-            crate::connection::drop_payload(result);
+            let identity = &self.identity;
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| receiver(taken))) {
+                identity.note(Note::Panicked(Callback::IntoStream, &panic_message(payload)));
+            }
         }
     }
 
@@ -157,7 +186,8 @@ impl Session {
         self.conn.fail(CloseReason::Backend);
         let reason = self.conn.take_reason();
         self.identity.count_closed(&self.conn, &reason);
-        self.conn.release_handler(&reason);
+        let identity = &self.identity;
+        self.conn.release_handler(&reason, &|note: Note<'_>| identity.note(note));
         self.identity.tell_closed(&self.conn, &reason);
     }
 }
@@ -173,20 +203,17 @@ impl Drop for Session {
         if core.env.held.has_fallen() {
             core.relieve();
         }
-        let Identity { live, refused, .. } = &self.identity;
-        if *refused {
-            core.live.count_refused();
-        }
+        let live = self.identity.live;
         let taken = self.conn.is_taken();
         let stream = self.stream.take();
-        core.live.set_reach(*live, Reach::NOBODY);
+        core.live.set_reach(live, Reach::NOBODY);
         if !taken {
             // The descriptor is free before its place is.
             drop(stream);
-            let (wanted, last) = core.live.release(*live);
+            let (wanted, last) = core.live.release(live);
             return core.place_free(wanted, last);
         }
-        let (wanted, last) = core.live.release(*live);
+        let (wanted, last) = core.live.release(live);
         if let Some(stream) = stream {
             self.hand_over(stream);
         }
@@ -213,31 +240,47 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session")
             .field("id", &self.id())
             .field("peer", self.peer())
-            .field("received", &self.conn.received)
-            .field("sent", &self.conn.sent)
+            .field("received", &self.identity.tally().received())
+            .field("sent", &self.identity.tally().sent())
             .finish_non_exhaustive()
     }
 }
 
 impl Identity {
+    fn tally(&self) -> &Tally {
+        self.core.live.tally(self.live)
+    }
+
+    /// Tells the observer something about this connection.
+    #[cold]
+    fn note(&self, note: Note<'_>) {
+        let (id, peer) = (self.id, &self.peer);
+        self.core.observe(|o| tell(o, id, peer, note));
+    }
+
     /// Counts a connection that has ended, before anybody is told.
     fn count_closed(&self, conn: &Connection, reason: &CloseReason) {
         if !self.refused {
-            self.core.live.count_closed(reason.kind(), conn.finished_in_drain());
+            self.core.live.count_closed(self.live, reason.kind(), conn.finished_in_drain());
         }
     }
 
     /// The handler is gone: tells the observer.
     fn tell_closed(&self, conn: &Connection, reason: &CloseReason) {
         let core = &self.core;
-        if core.observer.is_some() && !self.refused {
+        if core.is_observed() && !self.refused {
             let age = core.live.age(self.live);
+            let tally = self.tally();
+            if conn.ends_throttled() {
+                self.note(Note::Throttled(false, conn.output_held()));
+            }
             let closed = Closed {
                 id: self.id,
                 peer: &self.peer,
                 reason,
-                received: conn.received,
-                sent: conn.sent,
+                received: tally.received(),
+                sent: tally.sent(),
+                requests: tally.requests(),
                 age,
             };
             core.observe(|o| o.closed(&closed));
@@ -253,6 +296,10 @@ struct SessionHost<'a> {
 }
 
 impl Facts for SessionHost<'_> {
+    fn note(&self, note: Note<'_>) {
+        self.identity.note(note);
+    }
+
     fn id(&self) -> ConnectionId {
         self.identity.id
     }
@@ -334,6 +381,11 @@ impl Host for SessionHost<'_> {
 
     fn relieve(&self) {
         self.identity.core.relieve();
+    }
+
+    fn batch(&self, requests: u64, received: u64, sent: u64) {
+        let Identity { id, peer, core, .. } = self.identity;
+        core.observe(|o| o.batch(&Batch { id: *id, peer, requests, received, sent }));
     }
 
     fn ended(&self, conn: &Connection, reason: &CloseReason) {

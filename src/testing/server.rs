@@ -219,7 +219,7 @@ impl Events {
     }
 }
 
-impl Observer for Arc<Events> {
+impl Observer for Events {
     fn listening(&self, addr: &Addr) {
         self.push(Event::Listening(addr.clone()));
     }

@@ -1,8 +1,8 @@
 //! A layer between the socket and the connection.
 
 use super::{MAX_REPLACED, Pump, READ_BUDGET, Transport};
-use crate::connection::LayerState;
-use crate::handler::{BoxError, CloseReason};
+use crate::connection::{LayerState, guarded};
+use crate::handler::{BoxError, Callback, CloseReason, Note};
 use crate::layer::{Layer, Progress};
 
 impl<T: Transport> Pump<'_, T> {
@@ -63,7 +63,7 @@ impl<T: Transport> Pump<'_, T> {
 
     /// One call of the layer's `read`, and how much plaintext it gave. `None` if it failed.
     pub(super) fn read_layer(&mut self) -> Option<(Progress, usize)> {
-        let limit = self.host.env().limits.input;
+        let limit = self.env.limits.input;
         let extras = self.conn.extras();
         let room = limit.saturating_sub(extras.input.len()).clamp(1, READ_BUDGET);
         let Some(state) = extras.layer.as_deref_mut() else {
@@ -72,7 +72,7 @@ impl<T: Transport> Pump<'_, T> {
         let (plain, out) = (extras.input.room(0), extras.output.room(0));
         let before = plain.len();
         let LayerState { layer, wire, .. } = state;
-        let result = guarded(|| layer.read(wire.unread(), plain, room, out));
+        let result = attempt(|| layer.read(wire.unread(), plain, room, out));
         let n = plain.len() - before;
         match result {
             Ok(progress) => Some((progress, n)),
@@ -85,7 +85,7 @@ impl<T: Transport> Pump<'_, T> {
 
     /// Ends a connection whose layer leaves more than the limit in the wire.
     pub(super) fn is_wire_full(&mut self) -> bool {
-        let limit = self.host.env().limits.input.max(READ_BUDGET);
+        let limit = self.env.limits.input.max(READ_BUDGET);
         let wanted = match self.conn.layer() {
             Some(state) if !state.more && state.wire.len() >= limit => state.wire.len() + 1,
             _ => return false,
@@ -129,7 +129,7 @@ impl<T: Transport> Pump<'_, T> {
         state.plain.append(self.out);
         let LayerState { layer, plain, .. } = state;
         while !plain.is_empty() {
-            match guarded(|| layer.write(plain, extras.output.room(0))) {
+            match attempt(|| layer.write(plain, extras.output.room(0))) {
                 Ok(0) => return,
                 Ok(n) => drop(plain.drain(..n)),
                 Err(reason) => return self.layer_failed(reason),
@@ -145,16 +145,17 @@ impl<T: Transport> Pump<'_, T> {
             state.closed = true;
             let (layer, out) = (&mut state.layer, extras.output.room(0));
             // If it has no last words because it panicked, the peer will miss them.
-            let _ = guarded(|| {
-                layer.close(out);
-                Ok(())
-            });
+            let host = self.host;
+            guarded(Callback::Layer, &|note| host.note(note), || layer.close(out));
             self.flush();
         }
         !self.conn.has_output()
     }
 
     pub(super) fn layer_failed(&mut self, reason: CloseReason) {
+        if let CloseReason::Panic(message) = &reason {
+            self.host.note(Note::Panicked(Callback::Layer, message));
+        }
         if let Some(state) = self.conn.layer() {
             // It is broken: its last words are those of the error, which are in the output.
             state.closed = true;
@@ -166,7 +167,7 @@ impl<T: Transport> Pump<'_, T> {
 }
 
 /// Calls a layer. If it fails or panics, that is the reason of the connection's end.
-fn guarded<R>(call: impl FnOnce() -> Result<R, BoxError>) -> Result<R, CloseReason> {
+fn attempt<R>(call: impl FnOnce() -> Result<R, BoxError>) -> Result<R, CloseReason> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(CloseReason::Layer),
         Err(payload) => Err(CloseReason::Panic(crate::connection::panic_message(payload))),

@@ -7,8 +7,8 @@ mod output;
 
 use super::orders::Order;
 use super::scratch::Scratch;
-use crate::connection::{Around, AtLimit, Connection, Env, Phase, Ready, Tick, Turn};
-use crate::handler::{CloseReason, Facts, Handler, Signals};
+use crate::connection::{Around, AtLimit, Connection, Env, Phase, Ready, Tally, Tick, Turn};
+use crate::handler::{Callback, CloseReason, Facts, Handler, Note, Signals};
 use crate::net::{IoClass, Stream, io_class};
 use std::io;
 use std::net::Shutdown;
@@ -80,6 +80,8 @@ pub(crate) trait Host: Facts {
     fn relieve(&self);
     /// This connection was to make room, and is not idle any more.
     fn evict_another(&self, now: Instant);
+    /// So many requests were served in this turn, and so many bytes received and sent.
+    fn batch(&self, requests: u64, received: u64, sent: u64);
     /// The connection has ended, and its handler is about to be told.
     fn ended(&self, connection: &Connection, reason: &CloseReason);
     /// The handler is released: the connection is over for everybody but the socket.
@@ -106,13 +108,21 @@ const MOVE_OUTPUT: usize = 16 * 1024;
 /// One turn of one connection.
 pub(crate) struct Pump<'a, T> {
     pub(crate) conn: &'a mut Connection,
+    pub(crate) tally: &'a Tally,
     pub(crate) io: &'a T,
     pub(crate) host: &'a dyn Host,
+    /// The host's, at hand.
+    env: &'a Env,
     pub(crate) now: Instant,
     pub(crate) input: &'a mut [u8],
     pub(crate) out: &'a mut Vec<u8>,
+    /// When the thread last looked at the clock.
+    seen: &'a mut Option<Instant>,
     /// How much the connection had sent before this turn.
     sent_before: u64,
+    /// What it had counted besides, if that is to be told.
+    received_before: u64,
+    requests_before: u64,
     /// The system took less than it was offered in this turn: it is full.
     full: bool,
 }
@@ -128,20 +138,25 @@ enum Got {
 impl<'a, T: Transport> Pump<'a, T> {
     pub(crate) fn new(
         conn: &'a mut Connection,
+        tally: &'a Tally,
         io: &'a T,
         host: &'a dyn Host,
         now: Instant,
         scratch: &'a mut Scratch,
     ) -> Self {
         scratch.output.clear();
-        let sent_before = conn.sent;
         Self {
-            sent_before,
+            sent_before: tally.sent(),
+            received_before: 0,
+            requests_before: 0,
             full: false,
             conn,
+            tally,
             io,
             host,
+            env: host.env(),
             now,
+            seen: &mut scratch.seen,
             input: &mut scratch.input,
             out: &mut scratch.output,
         }
@@ -150,22 +165,34 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// Does what there is to do. `received` is the outcome of a read into the thread's input buffer
     /// that the caller has made already.
     pub(crate) fn turn(mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
+        if self.env.observed {
+            self.note_start();
+        }
+        let turn = self.run(ready, received);
+        self.tally.publish(self.conn.standing());
+        if self.env.observed {
+            self.tell();
+        }
+        turn
+    }
+
+    fn run(&mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
         if self.conn.is_done() {
             return self.over();
         }
         let signals = self.conn.outbox().map(|outbox| outbox.begin()).unwrap_or_default();
-        let phase = self.host.env().phase();
+        let phase = self.env.phase();
         if phase >= Phase::Killing {
             self.end_by_force(phase);
         }
-        self.conn.begin_turn(self.host.env().tick(self.now));
+        self.conn.begin_turn(self.env.tick(self.now));
         self.begin();
         // Who keeps the clocks late must find out first whether the peer would have been in time.
         if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
             self.flush_held();
         }
         self.obey(signals);
-        if self.conn.wants_again(self.host.env()) {
+        if self.conn.wants_again(self.env) {
             self.around(|conn, around| conn.go_on(around));
         }
         match received {
@@ -190,11 +217,11 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.conn.begin_close(CloseReason::Closed);
         }
         // Bytes that have come already count: their peer was not idle.
-        let before = self.conn.received;
+        let before = self.tally.received();
         if self.conn.wants_bytes() {
             self.read();
         }
-        if self.conn.idle_since().is_some() && self.conn.received == before {
+        if self.conn.idle_since().is_some() && self.tally.received() == before {
             self.conn.begin_close(CloseReason::Evicted);
         } else {
             self.host.evict_another(self.now);
@@ -203,7 +230,7 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Notes whether this connection is idle, where the oldest such makes room for new ones.
     fn make_room(&mut self) {
-        if self.host.env().limits.at_limit != AtLimit::CloseOldestIdle {
+        if self.env.limits.at_limit != AtLimit::CloseOldestIdle {
             return;
         }
         if self.host.note_idle(self.conn.idle_since()) {
@@ -212,10 +239,37 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
     }
 
+    fn note_start(&mut self) {
+        // A backend may have taken its instant before it gave others their turns, which are not to
+        // be counted as this one's.
+        self.now = self.seen.map_or(self.now, |seen| seen.max(self.now));
+        self.received_before = self.tally.received();
+        self.requests_before = self.tally.requests();
+    }
+
+    /// Tells what came of this turn.
+    fn tell(&mut self) {
+        *self.seen = Some(self.now);
+        if self.conn.was_released() {
+            return; // all was told before `closed`
+        }
+        self.tell_batch();
+        if let Some(on) = self.conn.take_throttle_change() {
+            self.host.note(Note::Throttled(on, self.conn.output_held()));
+        }
+    }
+
+    fn tell_batch(&mut self) {
+        let requests = self.tally.requests() - self.requests_before;
+        if requests > 0 {
+            self.requests_before += requests;
+            let received = self.tally.received() - self.received_before;
+            self.host.batch(requests, received, self.tally.sent() - self.sent_before);
+        }
+    }
+
     fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
-        let host = self.host;
-        let mut around =
-            Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+        let mut around = surround(self.out, self.host, self.env, self.tally, self.now);
         let result = call(self.conn, &mut around);
         // A callback may have taken its time.
         self.now = around.now;
@@ -244,6 +298,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             }
             Err(payload) => {
                 let message = crate::connection::panic_message(payload);
+                self.host.note(Note::Panicked(Callback::Factory, &message));
                 self.conn.begin_close(CloseReason::Panic(message));
             }
         }
@@ -254,7 +309,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.conn.abort(CloseReason::SlowConsumer);
         }
         if signals.resume {
-            self.conn.resume(self.host.env().tick(self.now));
+            self.conn.resume(self.env.tick(self.now));
         }
         if signals.wake && self.conn.is_open() {
             self.around(|conn, around| conn.woken(around));
@@ -265,7 +320,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn keep_clocks(&mut self, ready: Ready) {
-        let env = self.host.env();
+        let env = self.env;
         // What came in time but was not looked at yet counts: a process that was stopped and
         // continued must not take all its peers for silent.
         if !ready.read && self.conn.wants_bytes() && self.conn.is_silence_due(env, self.now) {
@@ -297,7 +352,7 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Shows what had arrived, then tells the handler.
     fn drain(&mut self) {
-        let env = self.host.env();
+        let env = self.env;
         if self.conn.is_new() && !self.conn.is_fresh(env, self.now) {
             return self.conn.begin_close(CloseReason::Shutdown);
         }
@@ -324,7 +379,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// the peer, comes before; so does the first word of a peer that connected just now.
     fn may_tell_of_drain(&self) -> bool {
         let is_ready = self.conn.is_open() && !self.conn.was_told() && !self.conn.is_held_up();
-        is_ready && !self.conn.is_fresh(self.host.env(), self.now)
+        is_ready && !self.conn.is_fresh(self.env, self.now)
     }
 
     fn read(&mut self) {
@@ -379,9 +434,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             }
             Ok(n) => {
                 let bytes = &self.input[..n];
-                let host = self.host;
-                let mut around =
-                    Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+                let mut around = surround(self.out, self.host, self.env, self.tally, self.now);
                 self.conn.data(bytes, &mut around);
                 self.now = around.now;
                 Got::Bytes(n)
@@ -424,7 +477,7 @@ impl<'a, T: Transport> Pump<'a, T> {
                     return;
                 }
                 Ok(n) => {
-                    self.conn.thrown_away(n, self.host.env(), self.now);
+                    self.conn.thrown_away(n, self.env, self.now);
                     budget = budget.saturating_sub(n);
                     if n < self.input.len() {
                         return;
@@ -437,7 +490,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     /// The turn is over: either the connection is, or these are its wants.
-    fn finish(mut self) -> Turn {
+    fn finish(&mut self) -> Turn {
         self.hand_over();
         for _ in 0..MAX_ROUNDS {
             if self.conn.is_done() {
@@ -458,7 +511,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.over();
         }
         self.balance();
-        let env = self.host.env();
+        let env = self.env;
         let mut wants = self.conn.wants(env, self.now);
         wants.again |= self.conn.is_drained(env);
         // What held its drain up may have been undone by the last callback of this turn.
@@ -471,7 +524,7 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Tells what the connection holds, and obeys if that is too much.
     fn balance(&mut self) {
-        let env = self.host.env();
+        let env = self.env;
         if self.conn.balance(env, self.now) {
             self.host.starve();
             // What has fallen before that was noted woke nobody.
@@ -508,7 +561,13 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 }
 
-/// The supertrait of a trait object, as a trait object.
-fn as_facts(host: &dyn Host) -> &dyn Facts {
-    host
+/// What surrounds the connection of a turn.
+fn surround<'a>(
+    out: &'a mut Vec<u8>,
+    host: &'a dyn Host,
+    env: &'a Env,
+    tally: &'a Tally,
+    now: Instant,
+) -> Around<'a> {
+    Around { out, env, facts: host, tally, now }
 }

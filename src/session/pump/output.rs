@@ -1,10 +1,8 @@
 //! The way out: from callbacks and senders to the socket, and the orderly end.
 
-use super::{
-    Around, Got, MOVE_OUTPUT, Pump, READ_BUDGET, SALVAGE, Transport, WRITE_BUDGET, as_facts,
-};
+use super::{Got, MOVE_OUTPUT, Pump, READ_BUDGET, SALVAGE, Transport, WRITE_BUDGET, surround};
 use crate::connection::Phase;
-use crate::handler::CloseReason;
+use crate::handler::{Callback, CloseReason};
 use crate::net::{IoClass, io_class};
 use std::io;
 
@@ -14,14 +12,15 @@ impl<T: Transport> Pump<'_, T> {
     pub(super) fn settle(&mut self) {
         loop {
             self.flush_all();
-            let env = self.host.env();
-            if !self.conn.is_drained(env) || self.conn.sent - self.sent_before > WRITE_BUDGET as u64
+            let env = self.env;
+            if !self.conn.is_drained(env)
+                || self.tally.sent() - self.sent_before > WRITE_BUDGET as u64
             {
                 break;
             }
             self.around(|conn, around| conn.writable(around));
         }
-        self.conn.settled(self.host.env().tick(self.now));
+        self.conn.settled(self.env.tick(self.now));
         if self.conn.is_closing() {
             self.flush_all();
             self.close_if_written();
@@ -43,7 +42,7 @@ impl<T: Transport> Pump<'_, T> {
             return false;
         }
         // What is closing takes no more messages, so there the end is in sight.
-        if self.conn.is_open() && self.conn.sent - self.sent_before > WRITE_BUDGET as u64 {
+        if self.conn.is_open() && self.tally.sent() - self.sent_before > WRITE_BUDGET as u64 {
             return false;
         }
         let Some(outbox) = self.conn.outbox() else { return false };
@@ -73,24 +72,22 @@ impl<T: Transport> Pump<'_, T> {
         if on_the_way == 0 {
             return;
         }
-        self.conn.filling(on_the_way.max(sent), self.host.env());
+        self.conn.filling(on_the_way.max(sent), self.env);
         if self.full {
             self.conn.extras().output.append(self.out);
             self.out.clear();
-            return self.conn.measured(self.host.env(), self.now);
+            return self.conn.measured(self.env, self.now);
         }
         let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
         match result {
             Ok(n) => {
-                let host = self.host;
-                let around =
-                    Around { out: self.out, env: host.env(), facts: as_facts(host), now: self.now };
+                let around = surround(self.out, self.host, self.env, self.tally, self.now);
                 self.conn.progressed(n, &around);
                 self.full = self.conn.has_output();
             }
             Err(error) => self.send_failed(error),
         }
-        self.conn.measured(self.host.env(), self.now);
+        self.conn.measured(self.env, self.now);
     }
 
     /// Older output is waiting: the new goes behind it.
@@ -129,10 +126,10 @@ impl<T: Transport> Pump<'_, T> {
             _ => CloseReason::Io(error),
         };
         self.conn.extras().output.free();
-        let before = self.conn.received;
+        let before = self.tally.received();
         while self.conn.is_open()
             && self.conn.wants_bytes()
-            && (self.conn.received - before) < SALVAGE as u64
+            && (self.tally.received() - before) < SALVAGE as u64
         {
             let got = self.read_once();
             self.out.clear();
@@ -146,7 +143,8 @@ impl<T: Transport> Pump<'_, T> {
     /// The output of a closing connection is written: say goodbye.
     pub(super) fn close_if_written(&mut self) {
         // A layer's last words alone are nothing to linger for.
-        let idle = self.is_idle_in_drain() || self.conn.is_evicted() || self.conn.is_mute();
+        let idle =
+            self.is_idle_in_drain() || self.conn.is_evicted() || self.conn.is_mute(self.tally);
         if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
             return;
         }
@@ -162,7 +160,7 @@ impl<T: Transport> Pump<'_, T> {
         }
         match self.io.shutdown_write() {
             Ok(()) => {
-                self.conn.linger(self.host.env(), self.now);
+                self.conn.linger(self.env, self.now);
                 self.throw_away();
             }
             // The peer has gone.
@@ -182,16 +180,24 @@ impl<T: Transport> Pump<'_, T> {
     /// to linger for.
     pub(super) fn is_idle_in_drain(&self) -> bool {
         // One that never came as far as to a handler has said nothing worth lingering for either.
-        let said_nothing =
-            !self.conn.was_opened() || (self.conn.was_told() && self.conn.sent == self.sent_before);
-        self.host.env().phase() == Phase::Draining && said_nothing
+        let said_nothing = !self.conn.was_opened()
+            || (self.conn.was_told() && self.tally.sent() == self.sent_before);
+        self.env.phase() == Phase::Draining && said_nothing
     }
 
     pub(super) fn release(&mut self) {
+        if self.env.observed {
+            self.tell_batch();
+        }
+        let host = self.host;
         let reason = self.conn.take_reason();
-        self.host.ended(self.conn, &reason);
-        self.conn.release_handler(&reason);
-        self.host.closed(self.conn, &reason);
+        host.ended(self.conn, &reason);
+        self.conn.release_handler(&reason, &|note| host.note(note));
+        if self.env.stall.is_some() {
+            // The clock is not read after `on_close` otherwise: there is nothing left to count.
+            self.around(|_, around| around.note_time(Callback::OnClose));
+        }
+        host.closed(self.conn, &reason);
     }
 }
 

@@ -50,6 +50,7 @@ fn rows() -> Vec<(&'static str, Vec<Proof>)> {
         lingering_idle: [Question lingering_ends_when_nothing_comes];
         lingering_total: [Question lingering_ends_even_while_something_comes];
         accept_pause: [Fault pauses_and_resumes];
+        stall: [Question a_callback_that_holds_up_a_loop_is_told];
     });
     limits.into_iter().chain(timeouts).collect()
 }

@@ -2,13 +2,13 @@
 
 use super::clock::Clock;
 use super::wire::Wire;
-use crate::connection::{Connection, Env, Limits, Phase, Tick, Timeouts};
+use crate::connection::{Connection, Env, Limits, Phase, Tally, Tick, Timeouts};
 use crate::handler::{
-    CloseKind, CloseReason, ConnectionId, ConnectionInfo, Control, ControlTarget, Facts, Handler,
-    Peer, Wake,
+    CloseKind, CloseReason, ConnectionId, ConnectionInfo, ConnectionState, Control, ControlTarget,
+    Facts, Handler, Note, Peer, Wake,
 };
 use crate::net::Addr;
-use crate::observe::{Counters, Snapshot};
+use crate::observe::{Batch, Closed, Counters, Observer, Snapshot, tell};
 use crate::session::{Host, Order};
 use std::cell::RefCell;
 use std::io;
@@ -26,6 +26,8 @@ const LOCAL: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 2), 7);
 /// What other threads can reach: the bell, the phase and the outcome.
 pub(super) struct Shared {
     pub(super) env: Env,
+    pub(super) tally: Tally,
+    observer: Option<Arc<dyn Observer>>,
     began: Instant,
     clock: Clock,
     bell: AtomicBool,
@@ -42,16 +44,37 @@ pub(super) struct Outcome {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits, timeouts: Timeouts, clock: Clock) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        timeouts: Timeouts,
+        clock: Clock,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
         let began = clock.now();
+        let env = Env::new(limits, timeouts, began);
+        let tally = Tally::new();
+        tally.restart(env.tick(began));
         Self {
-            env: Env::new(limits, timeouts, began),
+            env: if observer.is_some() { env.observed() } else { env },
+            tally,
+            observer,
             began,
             clock,
             bell: AtomicBool::new(false),
             n_wakes: AtomicUsize::new(0),
             order: Mutex::default(),
             outcome: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.observer.clone()
+    }
+
+    /// Tells the observer, if there is one.
+    fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer {
+            tell(&**observer);
         }
     }
 
@@ -134,13 +157,27 @@ impl ControlTarget for Shared {
         if let Some(outcome) = &outcome {
             counters.closed[outcome.kind as usize] = 1;
         }
+        counters.add(self.tally.received(), self.tally.sent(), self.tally.requests());
         counters.snapshot(usize::from(outcome.is_none())).with_held(self.env.held.total())
     }
 
     fn connections(&self) -> Vec<ConnectionInfo> {
-        let age = self.clock.now().saturating_duration_since(self.began);
-        let info = ConnectionInfo { id: ConnectionId(1), peer: default_peer().addr().clone(), age };
-        Vec::from_iter(self.outcome().is_none().then_some(info))
+        let now = self.clock.now();
+        let standing = self.tally.standing();
+        let info = ConnectionInfo {
+            id: ConnectionId(1),
+            peer: default_peer().addr().clone(),
+            local: SocketAddr::from(LOCAL).into(),
+            age: now.saturating_duration_since(self.began),
+            idle: (!standing.busy).then(|| self.env.since(standing.idle_since, now)),
+            received: self.tally.received(),
+            sent: self.tally.sent(),
+            requests: self.tally.requests(),
+            output_held: standing.output_held,
+            state: standing.state,
+        };
+        let is_over = standing.state == ConnectionState::Lingering && self.outcome().is_some();
+        Vec::from_iter((!is_over).then_some(info))
     }
 }
 
@@ -192,6 +229,10 @@ impl Facts for ScriptHost<'_> {
     fn clock(&self) -> Instant {
         self.clock.now()
     }
+
+    fn note(&self, note: Note<'_>) {
+        self.shared.observe(|o| tell(o, ConnectionId(1), self.peer, note));
+    }
 }
 
 impl Host for ScriptHost<'_> {
@@ -201,7 +242,14 @@ impl Host for ScriptHost<'_> {
 
     fn make_handler(&self) -> Box<dyn Handler> {
         let factory = self.factory.borrow_mut().take();
-        factory.expect("a handler is made once for each connection")(self.peer)
+        let handler = factory.expect("a handler is made once for each connection")(self.peer);
+        self.shared.observe(|o| o.opened(ConnectionId(1), self.peer));
+        handler
+    }
+
+    fn batch(&self, requests: u64, received: u64, sent: u64) {
+        let (id, peer) = (ConnectionId(1), self.peer);
+        self.shared.observe(|o| o.batch(&Batch { id, peer, requests, received, sent }));
     }
 
     fn order(&self) -> Option<Order> {
@@ -221,10 +269,24 @@ impl Host for ScriptHost<'_> {
 
     fn ended(&self, _conn: &Connection, _reason: &CloseReason) {}
 
-    fn closed(&self, _conn: &Connection, reason: &CloseReason) {
+    fn closed(&self, conn: &Connection, reason: &CloseReason) {
         assert!(!self.wire.fin(), "the stream was ended before `on_close`");
         let outcome = Outcome { kind: reason.kind(), text: reason.to_string() };
         let before = self.shared.lock().replace(outcome);
         assert!(before.is_none(), "a connection ended twice: {before:?}, then {reason}");
+        if conn.ends_throttled() {
+            self.note(Note::Throttled(false, conn.output_held()));
+        }
+        let Shared { tally, began, .. } = &**self.shared;
+        let closed = Closed {
+            id: ConnectionId(1),
+            peer: self.peer,
+            reason,
+            received: tally.received(),
+            sent: tally.sent(),
+            requests: tally.requests(),
+            age: self.clock.now().saturating_duration_since(*began),
+        };
+        self.shared.observe(|o| o.closed(&closed));
     }
 }

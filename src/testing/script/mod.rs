@@ -9,6 +9,7 @@ pub use clock::Clock;
 use crate::connection::{Connection, Limits, Phase, Ready, Timeouts, Turn, Wants};
 use crate::handler::{CloseKind, CloseReason, Handler, Peer};
 use crate::layer::Layer;
+use crate::observe::Observer;
 use crate::session::{Host, Order, Pump, Scratch, Transport};
 use host::{Factory, ScriptHost, Shared, default_peer};
 use std::cell::RefCell;
@@ -142,11 +143,11 @@ impl Script {
         F: FnOnce(&Peer) -> H + 'static,
     {
         let clock = Clock::new();
-        let shared = Shared::new(Limits::default(), Timeouts::default(), clock.clone());
+        let shared = Shared::new(Limits::default(), Timeouts::default(), clock.clone(), None);
         let began = clock.now();
         let factory: Factory = Box::new(move |peer| Box::new(factory(peer)));
         Self {
-            conn: Connection::new(shared.env.tick(began), None),
+            conn: Connection::new(shared.env.tick(began)),
             wire: Wire::default(),
             shared: Arc::new(shared),
             clock,
@@ -177,6 +178,30 @@ impl Script {
         self
     }
 
+    /// Tells this observer what happens to the connection: everything from `opened` to `closed`, on
+    /// this thread. A panic in it fails the test.
+    ///
+    /// ```
+    /// use polyserve::testing::Script;
+    /// use polyserve::{Framed, codec::Lines, observe::Prometheus};
+    /// use std::sync::Arc;
+    ///
+    /// let metrics = Arc::new(Prometheus::new());
+    /// let mut script = Script::new(|_peer| Framed::new(Lines::new(), |_line, _replies| panic!()));
+    /// script = script.observer(Arc::clone(&metrics));
+    /// script.recv(b"one\n");
+    /// let text = metrics.render(&Default::default());
+    /// assert!(text.contains("polyserve_panics_total{callback=\"on_data\"} 1\n"));
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.expect_unopened();
+        let env = &self.shared.env;
+        let (limits, timeouts) = (env.limits.clone(), env.timeouts.clone());
+        let shared = Shared::new(limits, timeouts, self.clock.clone(), Some(Arc::new(observer)));
+        self.shared = Arc::new(shared);
+        self
+    }
+
     /// Uses a clock that others hold already.
     pub fn with_clock(mut self, clock: &Clock) -> Self {
         self.clock = clock.clone();
@@ -184,7 +209,7 @@ impl Script {
         let env = &self.shared.env;
         let (limits, timeouts) = (env.limits.clone(), env.timeouts.clone());
         self.set_env(limits, timeouts);
-        self.conn = Connection::new(self.shared.env.tick(self.began), None);
+        self.conn = Connection::new(self.shared.env.tick(self.began));
         self
     }
 
@@ -192,7 +217,8 @@ impl Script {
     /// [`with_clock`](Self::with_clock).
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.expect_unopened();
-        self.conn = Connection::new(self.shared.env.tick(self.began), Some(Box::new(layer)));
+        self.conn = Connection::new(self.shared.env.tick(self.began));
+        self.conn.set_layer(Box::new(layer));
         self
     }
 
@@ -232,7 +258,8 @@ impl Script {
 
     fn set_env(&mut self, limits: Limits, timeouts: Timeouts) {
         self.expect_unopened();
-        self.shared = Arc::new(Shared::new(limits, timeouts, self.clock.clone()));
+        let observer = self.shared.observer();
+        self.shared = Arc::new(Shared::new(limits, timeouts, self.clock.clone(), observer));
     }
 
     fn expect_unopened(&self) {
@@ -402,8 +429,14 @@ impl Script {
         let received = self.read_first(ready);
         let host =
             host(&self.shared, &self.clock, &self.peer, &self.factory, &self.wire, &self.scratch);
-        let pump =
-            Pump::new(&mut self.conn, &self.wire, &host, self.clock.now(), &mut self.scratch);
+        let pump = Pump::new(
+            &mut self.conn,
+            &self.shared.tally,
+            &self.wire,
+            &host,
+            self.clock.now(),
+            &mut self.scratch,
+        );
         match pump.turn(ready, received) {
             Turn::Wait(wants) => self.wants = wants,
             Turn::Closed => self.over(),
@@ -430,7 +463,7 @@ impl Script {
         self.wants = Wants::default();
         if !self.conn.was_released() {
             let reason = self.conn.take_reason();
-            self.conn.release_handler(&reason);
+            self.conn.release_handler(&reason, &|_note| ());
             host(&self.shared, &self.clock, &self.peer, &self.factory, &self.wire, &self.scratch)
                 .closed(&self.conn, &reason);
         }
@@ -512,12 +545,18 @@ impl Script {
 
     /// How many bytes the handler was given in all, those that it has not consumed included.
     pub fn received(&self) -> u64 {
-        self.conn.received
+        self.shared.tally.received()
     }
 
     /// How many bytes the peer has taken in all.
     pub fn sent(&self) -> u64 {
-        self.conn.sent
+        self.shared.tally.sent()
+    }
+
+    /// How many requests the handler has served in all: see
+    /// [`Context::count_requests`](crate::Context::count_requests).
+    pub fn requests(&self) -> u64 {
+        self.shared.tally.requests()
     }
 
     /// How many system calls that send there would have been.
