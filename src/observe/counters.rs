@@ -18,6 +18,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counters {
     pub(crate) accepted: u64,
+    pub(crate) open: u64,
     pub(crate) refused: u64,
     pub(crate) accept_errors: u64,
     pub(crate) closed: [u64; CloseKind::ALL.len()],
@@ -54,7 +55,7 @@ impl Snapshot {
 
     /// Connections whose handlers are alive, or about to be made.
     pub fn open(&self) -> u64 {
-        self.accepted() - self.refused() - self.closed_total()
+        self.counters.open
     }
 
     /// Connections that count against the limit: those open, and those that linger.

@@ -133,6 +133,7 @@ impl Live {
         let mut table = self.lock();
         table.last_id += 1;
         table.counters.accepted += 1;
+        table.counters.open += 1;
         let id = ConnectionId(table.last_id);
         let since = Millis::new(now.saturating_duration_since(self.epoch));
         let local = table.number_of(local);
@@ -251,13 +252,16 @@ impl Live {
         }
         let counters = &mut table.counters;
         counters.add(tally.received(), tally.sent(), tally.requests());
+        counters.open -= 1;
         counters.closed[kind as usize] += 1;
         // One that was at work when it was killed, say, has not finished.
         counters.finished += u64::from(finished && kind == CloseKind::Shutdown);
     }
 
     pub(crate) fn count_refused(&self) {
-        self.lock().counters.refused += 1;
+        let counters = &mut self.lock().counters;
+        counters.open -= 1;
+        counters.refused += 1;
     }
 
     pub(crate) fn count_accept_error(&self) {

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::handler::{CloseKind, ConnectionId, Handler, Peer};
 use crate::net::Addr;
-use crate::observe::{Closed, Observer, Refusal};
+use crate::observe::{Callback, Closed, Deadline, Observer, Refusal};
 use crate::serve_error::ServeError;
 use crate::server::{Builder, Server, ServerHandle};
 use crate::shutdown::DrainReport;
@@ -133,13 +133,15 @@ fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What happened in a server.
+/// What happened in a server. Requests and what is said at the start are not recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// It listens on this address.
     Listening(Addr),
-    /// A connection was accepted, and its handler was made.
+    /// A connection was accepted.
+    Accepted(ConnectionId),
+    /// A connection's handler was made.
     Opened(ConnectionId),
     /// A connection has ended; `on_close` was called.
     Closed {
@@ -152,12 +154,30 @@ pub enum Event {
         /// Bytes sent.
         sent: u64,
     },
+    /// A peer is not read any more, because of the output that waits for it.
+    BackpressureOn(ConnectionId),
+    /// It is read again, or its connection ends.
+    BackpressureOff(ConnectionId),
+    /// A deadline of a connection has passed.
+    TimedOut(ConnectionId, Deadline),
+    /// A callback of a connection panicked.
+    Panicked(ConnectionId, Callback),
+    /// A callback of a connection held up its event loop.
+    Stalled(ConnectionId, Callback),
     /// A connection was accepted and closed again.
     Refused,
     /// `accept` failed.
     AcceptFailed,
+    /// A listener has died.
+    ListenerFailed(Addr),
     /// A drain began.
     DrainBegan,
+    /// Nobody is accepted any more, because of a drain or a stop.
+    ListenersClosed,
+    /// This many connections are told of the drain.
+    DrainTold(usize),
+    /// The drain's deadline has passed, or the server was stopped, with this many connections left.
+    DrainDeadline(usize),
     /// The drain, or the server's life, is over.
     Drained(DrainReport),
 }
@@ -224,8 +244,32 @@ impl Observer for Events {
         self.push(Event::Listening(addr.clone()));
     }
 
+    fn accepted(&self, id: ConnectionId, _peer: &Peer) {
+        self.push(Event::Accepted(id));
+    }
+
     fn opened(&self, id: ConnectionId, _peer: &Peer) {
         self.push(Event::Opened(id));
+    }
+
+    fn backpressure_on(&self, id: ConnectionId, _peer: &Peer, _held: usize) {
+        self.push(Event::BackpressureOn(id));
+    }
+
+    fn backpressure_off(&self, id: ConnectionId, _peer: &Peer, _held: usize) {
+        self.push(Event::BackpressureOff(id));
+    }
+
+    fn timed_out(&self, id: ConnectionId, _peer: &Peer, deadline: Deadline) {
+        self.push(Event::TimedOut(id, deadline));
+    }
+
+    fn panicked(&self, id: ConnectionId, _peer: &Peer, callback: Callback, _message: &str) {
+        self.push(Event::Panicked(id, callback));
+    }
+
+    fn stalled(&self, id: ConnectionId, _peer: &Peer, callback: Callback, _took: Duration) {
+        self.push(Event::Stalled(id, callback));
     }
 
     fn closed(&self, connection: &Closed<'_>) {
@@ -243,6 +287,22 @@ impl Observer for Events {
 
     fn drain_began(&self, _grace: Duration, _deadline: Duration) {
         self.push(Event::DrainBegan);
+    }
+
+    fn listener_failed(&self, addr: &Addr, _error: &io::Error) {
+        self.push(Event::ListenerFailed(addr.clone()));
+    }
+
+    fn drain_listeners_closed(&self) {
+        self.push(Event::ListenersClosed);
+    }
+
+    fn drain_told(&self, live: usize) {
+        self.push(Event::DrainTold(live));
+    }
+
+    fn drain_deadline(&self, left: usize) {
+        self.push(Event::DrainDeadline(left));
     }
 
     fn drained(&self, report: &DrainReport) {

@@ -155,6 +155,19 @@ macro_rules! __conformance_questions {
             plain admission what_all_hold_together_is_limited;
             plain admission who_holds_nothing_is_served_while_others_hold_too_much;
 
+            any events each_end_is_told_with_what_led_to_it;
+            any events time_outs_are_told_with_their_deadline;
+            any events panics_are_told_with_their_callback;
+            any events back_pressure_is_told_in_pairs;
+            any events a_callback_that_holds_up_a_loop_is_told;
+            any events batches_add_up_to_what_was_served;
+            any events the_steps_of_a_drain_are_told_in_order;
+            any events a_stop_is_told_step_by_step;
+            any events observers_may_call_everything;
+            any events panics_of_observers_change_nothing;
+            any events connections_tell_how_they_stand;
+            any events the_counters_agree_at_every_instant;
+
             any drain a_drain_closes_idle_connections_at_once;
             any drain a_drain_of_a_server_without_connections_is_prompt;
             any drain nobody_connects_during_a_drain;

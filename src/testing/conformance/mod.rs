@@ -25,6 +25,7 @@ mod coverage;
 mod crowd;
 mod drain;
 mod ends;
+mod events;
 mod families;
 mod flow;
 mod framed;

@@ -6,6 +6,7 @@ use super::client::Client;
 use crate::handler::{CloseKind, Control, Handler, Peer};
 use crate::layer::Layer;
 use crate::net::Addr;
+use crate::observe::Observer;
 use crate::server::{Builder, Server, ServerHandle};
 use crate::testing::server::{Event, Events};
 use std::collections::BTreeMap;
@@ -134,9 +135,19 @@ impl Stage {
         &self,
         settings: impl FnOnce(Builder) -> Result<Builder, Failure>,
     ) -> Result<Ready, Failure> {
+        self.ready_observed(None, settings)
+    }
+
+    /// As `ready`, with another observer besides.
+    pub(super) fn ready_observed(
+        &self,
+        observer: Option<Box<dyn Observer>>,
+        settings: impl FnOnce(Builder) -> Result<Builder, Failure>,
+    ) -> Result<Ready, Failure> {
         let events = Arc::new(Events::default());
-        let mut builder =
-            Server::builder().backend((self.subject.make)()).observer(Arc::clone(&events));
+        let mut builder = Server::builder()
+            .backend((self.subject.make)())
+            .observer((Arc::clone(&events), observer));
         if let Some(layers) = self.subject.layers.clone() {
             builder = builder.layer(move || (layers.server)());
         }
@@ -233,6 +244,18 @@ impl Running {
         self.subject.layers.as_ref().map(|layers| (layers.client)())
     }
 
+    /// What the observer was told so far.
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Waits for an event.
+    pub(super) fn wait_event(&self, event: &Event) -> Asked {
+        let matches = |seen: &Event| seen == event;
+        self.events.wait_for(format_args!("{event:?}"), PATIENCE, matches).or_fail("it is told")?;
+        Ok(())
+    }
+
     /// The server still serves: a new client gets its echo, or whatever `reply` is.
     pub(super) fn probe(&self, request: &[u8], reply: &[u8]) -> Asked {
         let mut client = self.connect()?;
@@ -267,6 +290,7 @@ impl Running {
         check!(self.control().connections().is_empty(), "connections are listed after the end");
         check!(seen.made == seen.dropped, "a handler was not dropped: {seen:?}");
         check!(seen.opened.len() == seen.closed.len(), "on_open without on_close: {seen:?}");
+        super::events::check_order(&self.events.all())?;
         let ends = self.observed_ends()?;
         let n = ends.len() as u64;
         check!(n == stats.closed_total(), "the observer was told {n} ends: {stats:?}");

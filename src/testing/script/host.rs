@@ -152,8 +152,9 @@ impl ControlTarget for Shared {
     }
 
     fn stats(&self) -> Snapshot {
-        let mut counters = Counters { accepted: 1, ..Counters::default() };
         let outcome = self.outcome();
+        let open = u64::from(outcome.is_none());
+        let mut counters = Counters { accepted: 1, open, ..Counters::default() };
         if let Some(outcome) = &outcome {
             counters.closed[outcome.kind as usize] = 1;
         }
