@@ -2,7 +2,7 @@
 
 use polyserve::net::{BindErrorKind, SocketOptions};
 use polyserve::{
-    Backend, BindError, Builder, Handler, Limit, Observer, Peer, ServeError, Server,
+    Backend, BindError, Builder, Control, Handler, Limit, Observer, Peer, ServeError, Server,
     StderrObserver, Strategy, Timeouts, signals,
 };
 use polyserve::{DrainReport, net::Stale};
@@ -106,6 +106,20 @@ where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
     H: Handler,
 {
+    run_beside(program, make, build, |_control| Ok(()))
+}
+
+/// As [`run_with`]; what `beside` makes when the server is about to run lives as long as it does.
+pub(crate) fn run_beside<F, H, B>(
+    program: &Program<'_>,
+    make: impl FnOnce(&Given) -> Result<F, Box<dyn Error>>,
+    build: impl FnOnce(Builder) -> Builder,
+    beside: impl FnOnce(Control) -> Result<B, Box<dyn Error>>,
+) -> ExitCode
+where
+    F: Fn(&Peer) -> H + Send + Sync + 'static,
+    H: Handler,
+{
     let parsed = Options::parse(std::env::args_os(), program).and_then(|options| match options {
         Some(options) => Ok(Some((make(&options.given)?, options))),
         None => Ok(None),
@@ -121,7 +135,7 @@ where
             return ExitCode::from(2);
         }
     };
-    match serve(options, program.default_listen, factory, build) {
+    match serve(options, program.default_listen, factory, build, beside) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", chain(&*error));
@@ -133,11 +147,12 @@ where
     }
 }
 
-fn serve<F, H>(
+fn serve<F, H, B>(
     options: Options,
     default_listen: &str,
     factory: F,
     build: impl FnOnce(Builder) -> Builder,
+    beside: impl FnOnce(Control) -> Result<B, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>>
 where
     F: Fn(&Peer) -> H + Send + Sync + 'static,
@@ -170,6 +185,7 @@ where
     }
     let server = builder.build()?;
     let _signals = signals::drain_on_signals(server.control(), Duration::ZERO, DRAIN_DEADLINE)?;
+    let _beside = beside(server.control())?;
     server.serve(factory)?;
     Ok(())
 }

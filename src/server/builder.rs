@@ -199,9 +199,13 @@ impl Builder {
         self
     }
 
-    /// Says who is told what happens. Default: nobody, only the counters.
+    /// Says who is told what happens. May be called several times: all are told, in that order.
+    /// Default: nobody, and then it costs nothing; the counters are kept in any case.
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.observer = Some(Arc::new(observer));
+        self.observer = Some(match self.observer.take() {
+            None => Arc::new(observer),
+            Some(before) => Arc::new((before, observer)),
+        });
         self
     }
 

@@ -69,8 +69,8 @@ impl TestServer {
         Self::with(Server::builder().backend(backend), factory)
     }
 
-    /// Starts a server of these settings. A bind to a free port is added to them, and their
-    /// observer is replaced by the recorder of [`events`](Self::events).
+    /// Starts a server of these settings. A bind to a free port is added to them, and the recorder
+    /// of [`events`](Self::events) to their observers.
     ///
     /// # Errors
     /// As [`start`](Self::start).

@@ -147,7 +147,8 @@ impl Stage {
         let events = Arc::new(Events::default());
         let mut builder = Server::builder()
             .backend((self.subject.make)())
-            .observer((Arc::clone(&events), observer));
+            .observer(Arc::clone(&events))
+            .observer(observer);
         if let Some(layers) = self.subject.layers.clone() {
             builder = builder.layer(move || (layers.server)());
         }
