@@ -1,6 +1,8 @@
 //! SIGTERM and SIGINT begin a drain (feature `signals`).
 //!
-//! The library itself never installs a signal handler; a program asks for it here.
+//! The library itself never installs a signal handler; a program asks for it here. Only Unix has this
+//! module: elsewhere nothing is sent that a program could wait for without polling.
+#![cfg(unix)]
 
 use crate::handler::Control;
 use signal_hook::consts::{SIGINT, SIGTERM};

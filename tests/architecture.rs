@@ -292,6 +292,7 @@ fn only_net_knows_an_operating_system() {
     let exceptions = [
         ("src/session/mod.rs", "AsFd and AsSocket of a session"),
         ("src/client/os.rs", "AsFd and AsSocket of a client, and its standard streams"),
+        ("src/signals.rs", "there are no signals elsewhere"),
     ];
     check_but(
         "conditions on the system outside of net",

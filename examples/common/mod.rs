@@ -3,7 +3,7 @@
 use polyserve::net::{BindErrorKind, SocketOptions};
 use polyserve::{
     Backend, BindError, Builder, Control, Handler, Limit, Observer, Peer, ServeError, Server,
-    StderrObserver, Strategy, Timeouts, signals,
+    StderrObserver, Strategy, Timeouts,
 };
 use polyserve::{DrainReport, net::Stale};
 use std::collections::HashMap;
@@ -48,6 +48,7 @@ pub(crate) struct Extra {
 pub(crate) type Given = HashMap<&'static str, OsString>;
 
 /// How long a drain may take.
+#[cfg(unix)]
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What `--backend` may name.
@@ -184,7 +185,9 @@ where
         builder = builder.bind(addr.as_str())?;
     }
     let server = builder.build()?;
-    let _signals = signals::drain_on_signals(server.control(), Duration::ZERO, DRAIN_DEADLINE)?;
+    #[cfg(unix)]
+    let _signals =
+        polyserve::signals::drain_on_signals(server.control(), Duration::ZERO, DRAIN_DEADLINE)?;
     let _beside = beside(server.control())?;
     server.serve(factory)?;
     Ok(())

@@ -342,6 +342,7 @@ fn set_reuse_port(_socket: &Socket) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     use crate::net::bind_error::BindErrorKind;
     use crate::net::listener::{Listener, tests::accept};
     use std::net::TcpStream;

@@ -7,6 +7,7 @@ mod phases;
 mod pool;
 #[cfg(target_os = "linux")]
 mod ports;
+#[cfg(target_os = "linux")]
 #[path = "../support/process.rs"]
 mod process;
 mod reconnect;

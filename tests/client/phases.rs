@@ -1,6 +1,8 @@
 //! Each phase of a call ends by its own time-out, and the error says which.
 
-use crate::{LONG, SHORT, assert_took, black_hole, lookups, serve};
+#[cfg(target_os = "linux")]
+use crate::black_hole;
+use crate::{LONG, SHORT, assert_took, lookups, serve};
 use polyserve::Client;
 use polyserve::client::{ClientBuilder, ConnectError, Phase};
 use polyserve::codec::Lines;
