@@ -24,7 +24,9 @@ pub use options::{Keepalive, SocketOptions, Stale};
 
 pub(crate) use connect::connect;
 pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
-pub(crate) use platform::{EdgeWatch, WakeFd, credentials, descriptor_limit, wait_any};
+pub(crate) use platform::{
+    EdgeWatch, SHUTDOWN_ENDS_READS, WakeFd, credentials, descriptor_limit, wait_any,
+};
 pub(crate) use reactor::{Events, FIRST_RESERVED_KEY, PortableEvents, Reactor, poller_key};
 pub(crate) use registration::{Mode, Registration};
 pub use stream::TakenStream;

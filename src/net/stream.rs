@@ -67,15 +67,10 @@ impl Stream {
     }
 
     /// Reads, and waits until there is something to read, or the read time-out has passed, which
-    /// is told as `WouldBlock` on every system, or a signal has come, which is told as `Interrupted`.
+    /// is told as `WouldBlock`, or a signal has come, which is told as `Interrupted`. Nobody but
+    /// the peer is sure to end the wait unless [`SHUTDOWN_ENDS_READS`](platform::SHUTDOWN_ENDS_READS).
     pub(crate) fn recv_blocking(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match platform::recv(self.socket(), buf, true) {
-            // Windows' word for what SO_RCVTIMEO tells elsewhere by EAGAIN.
-            Err(e) if cfg!(windows) && e.kind() == io::ErrorKind::TimedOut => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            other => other,
-        }
+        platform::recv(self.socket(), buf, true)
     }
 
     /// Reads what is there into the spare room of `buf`, which must have some.

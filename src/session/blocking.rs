@@ -18,12 +18,15 @@
 //! reads again: it never takes the cut for the peer's end. A handler that goes on after that is
 //! still spoken to where the system keeps taking bytes (TCP on Linux), by edges; the peer's end
 //! cannot be told from our own any more.
+//!
+//! Where a shutdown does not end a read (Windows), the thread never blocks in `recv`: it waits with a
+//! poller, for the socket and the bell, in every state.
 
 use super::live::Reach;
 use super::{Scratch, Session};
 use crate::connection::{Phase, Ready, Turn, Wants};
 use crate::handler::{CloseReason, Wake};
-use crate::net::{EdgeWatch, Interest, SharedStream, WakeFd, wait_any};
+use crate::net::{EdgeWatch, Interest, SHUTDOWN_ENDS_READS, SharedStream, WakeFd, wait_any};
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
@@ -114,6 +117,9 @@ pub(super) fn run(mut session: Session, scratch: &mut Scratch) {
     let may_block = std::mem::replace(&mut scratch.may_block, true);
     let handle = share(&mut session);
     let mut driver = Driver { session, handle, read_timeout: None, edges: None };
+    if !SHUTDOWN_ENDS_READS {
+        driver.never_block();
+    }
     driver.drive(scratch);
     drop(driver);
     scratch.may_block = may_block;
@@ -158,13 +164,25 @@ impl Driver {
             } else if wants.read && !silent && self.note_cut() {
                 // An edge tells only once: read until nothing is left.
                 ready = Ready::READ;
-            } else if self.session.conn.is_quiet() && !self.handle.is_cut() {
+            } else if self.may_park() {
                 self.limit_read(wants.deadline, now);
                 (ready, received) = self.park(phase, scratch);
             } else {
                 ready = self.wait(phase, &wants);
             }
         }
+    }
+
+    /// Leaves all waiting to [`wait`](Self::wait).
+    fn never_block(&mut self) {
+        if let Err(error) = self.session.stream().make_ready_for_polling() {
+            self.fail(error);
+        }
+    }
+
+    /// Whether there is nothing to wait for but the peer's next bytes, and a drain can cut in.
+    fn may_park(&self) -> bool {
+        SHUTDOWN_ENDS_READS && self.session.conn.is_quiet() && !self.handle.is_cut()
     }
 
     fn phase(&self) -> Phase {

@@ -3,6 +3,8 @@
 //! - `recv(socket, buf, may_block)`, `recv_append(socket, vec)`, `send(socket, bytes)`:
 //!   repeated after a signal, never raise `SIGPIPE`, never wait; but `recv(.., true)` waits, and may
 //!   be `Interrupted`.
+//! - `SHUTDOWN_ENDS_READS`: whether a thread that waits in `recv(.., true)` is woken when another
+//!   shuts the socket down for reading. Where it is not, nobody may wait there.
 //! - `make_ready_for_polling(socket)`: what must be set once before those that never wait.
 //! - `accept(socket)`: takes one connection, never waits, not inherited by child processes.
 //! - `refuse_newcomers(listener, is_tcp)`: turns away who comes from now on, if the system can.

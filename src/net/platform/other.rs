@@ -17,6 +17,10 @@ const MAX_APPEND: usize = 64 * 1024;
 /// after itself at least this often, so that a lost one is only late.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
+/// Such a read goes on until the peer sends something or ends.
+#[cfg_attr(unix, allow(dead_code))] // compiled there for its tests only
+pub(crate) const SHUTDOWN_ENDS_READS: bool = false;
+
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8], _may_block: bool) -> io::Result<usize> {
     let mut socket = socket;
     repeat(|| socket.read(buf))

@@ -15,6 +15,8 @@ const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
+pub(crate) const SHUTDOWN_ENDS_READS: bool = true;
+
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8], may_block: bool) -> io::Result<usize> {
     let flags = if may_block { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     loop {

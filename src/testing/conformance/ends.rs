@@ -524,10 +524,16 @@ struct Look {
     waited: Duration,
 }
 
+/// Linux: nanoseconds on the core, nanoseconds of waiting for it, and more. Elsewhere such a file may
+/// be that of somebody else (under wine, that of its server), if there is one.
+fn read_schedstat() -> Option<String> {
+    let is_ours = cfg!(target_os = "linux");
+    is_ours.then(|| std::fs::read_to_string("/proc/thread-self/schedstat").ok())?
+}
+
 impl Look {
     fn now() -> Self {
-        // Linux: nanoseconds on the core, nanoseconds of waiting for it, and more.
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let text = read_schedstat().unwrap_or_default();
         let mut fields = text.split(' ').map(|ns| ns.parse().unwrap_or_default());
         let mut next = || fields.next().map(Duration::from_nanos).unwrap_or_default();
         let (used, waited) = (next(), next());
