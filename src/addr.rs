@@ -65,3 +65,13 @@ impl fmt::Display for Addr {
         }
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    /// Each connection has one or two. A path is larger on Windows.
+    #[test]
+    fn an_address_is_small() {
+        let path = size_of::<std::path::PathBuf>();
+        assert!(size_of::<super::Addr>() <= 8 + path, "{}", size_of::<super::Addr>());
+    }
+}

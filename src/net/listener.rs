@@ -407,10 +407,19 @@ pub(super) mod tests {
 
     /// Waits for a connection, and takes it.
     pub(in crate::net) fn accept(listener: &Listener) -> (Stream, Addr) {
+        wait_to_read(listener.socket());
+        listener.accept().expect("a client has connected")
+    }
+
+    fn wait_to_read(socket: &Socket) {
         let interest = Interest { read: true, write: false };
         let deadline = Instant::now() + Duration::from_secs(10);
-        platform::wait_any(&[(listener.socket(), interest)], None, Some(deadline)).unwrap();
-        listener.accept().expect("a client has connected")
+        while Instant::now() < deadline {
+            if platform::wait_any(&[(socket, interest)], None, Some(deadline)).unwrap() {
+                return;
+            }
+        }
+        panic!("there is nothing to read in 10 s");
     }
 
     fn bind(addr: &str) -> Result<Listener, BindError> {
@@ -609,7 +618,8 @@ pub(super) mod tests {
         let mut client = TcpStream::connect(addr).unwrap();
         client.write_all(b"x").unwrap();
         let (stream, _) = accept(&listener);
-        assert_eq!(stream.recv_blocking(&mut [0; 4]).unwrap(), 1);
+        wait_to_read(stream.socket());
+        assert_eq!(stream.recv(&mut [0; 4]).unwrap(), 1);
     }
 
     #[cfg(all(unix, not(target_vendor = "apple")))]

@@ -117,9 +117,6 @@ pub(super) fn run(mut session: Session, scratch: &mut Scratch) {
     let may_block = std::mem::replace(&mut scratch.may_block, true);
     let handle = share(&mut session);
     let mut driver = Driver { session, handle, read_timeout: None, edges: None };
-    if !SHUTDOWN_ENDS_READS {
-        driver.never_block();
-    }
     driver.drive(scratch);
     drop(driver);
     scratch.may_block = may_block;
@@ -170,13 +167,6 @@ impl Driver {
             } else {
                 ready = self.wait(phase, &wants);
             }
-        }
-    }
-
-    /// Leaves all waiting to [`wait`](Self::wait).
-    fn never_block(&mut self) {
-        if let Err(error) = self.session.stream().make_ready_for_polling() {
-            self.fail(error);
         }
     }
 

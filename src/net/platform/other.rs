@@ -1,6 +1,5 @@
 //! Systems that are not Unix, which is to say Windows: no flag of a call says that it must not
-//! wait, so that a socket is set to non-blocking mode before it is polled. One that a thread
-//! blocks on stays in blocking mode until then.
+//! wait, so that sockets are set to non-blocking mode, and every wait is that of a poller.
 
 use crate::net::Interest;
 use crate::net::registration::{Mode, Registration};
@@ -54,11 +53,10 @@ pub(crate) fn make_ready_for_polling(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// Takes one connection. The listener is in non-blocking mode, which the new socket inherits
-/// here; it is set back.
+/// Takes one connection, for calls that do not wait: nobody would end a read that does.
 pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     let (socket, addr) = listener.accept()?;
-    socket.set_nonblocking(false)?;
+    make_ready_for_polling(&socket)?;
     Ok((socket, addr))
 }
 
@@ -203,8 +201,8 @@ mod tests {
     fn a_connection_carries_bytes_both_ways() {
         let (client, server) = pair();
         assert_eq!(send(&client, b"hello").unwrap(), 5);
-        assert_eq!(recv(&server, &mut [0; 8], true).unwrap(), 5);
-        make_ready_for_polling(&server).unwrap();
+        assert!(wait_for(&[(&server, READ)], None));
+        assert_eq!(recv(&server, &mut [0; 8], false).unwrap(), 5);
         let error = recv(&server, &mut [0; 8], false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         assert!(credentials(&server).is_none());
@@ -213,7 +211,6 @@ mod tests {
     #[test]
     fn what_is_appended_stands_behind_what_is_there() {
         let (client, server) = pair();
-        make_ready_for_polling(&server).unwrap();
         let mut buf = Vec::with_capacity(100);
         buf.extend_from_slice(b"ab");
         assert!(recv_append(&server, &mut buf).is_err());
