@@ -21,7 +21,15 @@ pub(super) struct Link {
 impl Link {
     /// Waits for the socket. False is told when the deadline has passed first.
     pub(super) fn wait(&self, interest: Interest, deadline: &Deadline) -> io::Result<bool> {
-        wait_any(&[(self.stream.socket(), interest)], None, deadline.at())
+        // It may end early, with nothing ready.
+        loop {
+            if wait_any(&[(self.stream.socket(), interest)], None, deadline.at())? {
+                return Ok(true);
+            }
+            if deadline.has_passed() {
+                return Ok(false);
+            }
+        }
     }
 }
 
