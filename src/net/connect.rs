@@ -24,7 +24,7 @@ pub(crate) fn connect(addr: &Addr, timeout: Option<Duration>, nodelay: bool) -> 
     match addr {
         Addr::Tcp(_) => {
             let timeout = timeout.unwrap_or(LONGEST_TIMEOUT).max(LEAST_TIMEOUT);
-            socket.connect_timeout(&to, timeout)?;
+            connect_tcp(&socket, &to, timeout)?;
             refuse_self_connect(&socket)?;
         }
         Addr::Unix(_) => connect_unix(&socket, &to, timeout)?,
@@ -55,6 +55,22 @@ fn apply_options(socket: &Socket, addr: &Addr, nodelay: bool) -> io::Result<()> 
     match addr {
         Addr::Tcp(_) => socket.set_tcp_nodelay(nodelay),
         Addr::Unix(_) => Ok(()),
+    }
+}
+
+/// A peer that takes the connection and leaves at once was connected all the same: reading tells of
+/// its end. Where poll(2) reports the end of one direction as that of both (Windows), socket2 makes
+/// an error of it, which has no number.
+pub(crate) fn connect_tcp(socket: &Socket, to: &SockAddr, timeout: Duration) -> io::Result<()> {
+    match socket.connect_timeout(to, timeout) {
+        Err(error)
+            if error.raw_os_error().is_none()
+                && error.kind() == io::ErrorKind::Other
+                && socket.peer_addr().is_ok() =>
+        {
+            Ok(())
+        }
+        other => other,
     }
 }
 
@@ -111,6 +127,21 @@ mod tests {
         socket.connect(&socket.local_addr().unwrap()).unwrap();
         let error = refuse_self_connect(&socket).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_peer_that_leaves_at_once_was_connected_all_the_same() {
+        const ROUNDS: usize = 200;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = Addr::Tcp(listener.local_addr().unwrap());
+        let leaving = std::thread::spawn(move || {
+            (0..ROUNDS).for_each(|_| drop(listener.accept().unwrap()));
+        });
+        for round in 0..ROUNDS {
+            let stream = connect(&addr, Some(Duration::from_secs(10)), true);
+            assert!(stream.is_ok(), "round {round}: {stream:?}");
+        }
+        leaving.join().unwrap();
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub use listener::Listener;
 pub use options::{Keepalive, SocketOptions, Stale};
 
 pub(crate) use connect::connect;
+#[cfg(feature = "testing")]
+pub(crate) use connect::connect_tcp;
 pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
 pub(crate) use platform::{
     EdgeWatch, SHUTDOWN_ENDS_READS, WakeFd, credentials, descriptor_limit, wait_any,

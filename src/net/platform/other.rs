@@ -20,6 +20,9 @@ const MAX_WAIT: Duration = Duration::from_millis(500);
 #[cfg_attr(unix, allow(dead_code))] // compiled there for its tests only
 pub(crate) const SHUTDOWN_ENDS_READS: bool = false;
 
+/// The socket was shut down for writing.
+const WSAESHUTDOWN: i32 = 10058;
+
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8], _may_block: bool) -> io::Result<usize> {
     let mut socket = socket;
     repeat(|| socket.read(buf))
@@ -37,7 +40,11 @@ pub(crate) fn recv_append(socket: &Socket, buf: &mut Vec<u8>) -> io::Result<usiz
 }
 
 pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-    repeat(|| socket.send(bytes))
+    repeat(|| socket.send(bytes)).map_err(|error| match error.raw_os_error() {
+        // The standard library has no kind for what other systems tell by EPIPE.
+        Some(WSAESHUTDOWN) => io::ErrorKind::BrokenPipe.into(),
+        _ => error,
+    })
 }
 
 fn repeat(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {

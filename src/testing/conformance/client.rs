@@ -2,7 +2,7 @@
 
 use super::stage::{Asked, Failure, OrFail, PATIENCE, check};
 use crate::layer::Layer;
-use crate::net::Addr;
+use crate::net::{Addr, connect_tcp};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -374,7 +374,7 @@ fn open(addr: &Addr, recv_buffer: Option<usize>) -> io::Result<Socket> {
     }
     match addr {
         Addr::Tcp(_) => {
-            socket.connect_timeout(&target, PATIENCE)?;
+            connect_tcp(&socket, &target, PATIENCE)?;
             socket.set_tcp_nodelay(true)?;
         }
         Addr::Unix(_) => socket.connect(&target)?,

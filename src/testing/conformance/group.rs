@@ -6,6 +6,7 @@ use super::role::Role;
 use super::stage::{Asked, Failure, OrFail, PATIENCE, Running, Stage, check};
 use crate::connection::Limits;
 use crate::handler::{Action, CloseKind, Context, Delivered, Group, Sender, WhenFull};
+use crate::limit::Limit;
 use crate::net::SocketOptions;
 use crate::server::Builder;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,7 +33,9 @@ impl Club {
     ) -> Result<Self, Failure> {
         let (give, senders) = mpsc::channel();
         let (give, its_group) = (Mutex::new(give), group.clone());
-        let server = stage.serve_with(settings, move |_, _| {
+        // Most members only listen.
+        let patient = |b: Builder| settings(b.first_byte_timeout(Limit::Unlimited));
+        let server = stage.serve_with(patient, move |_, _| {
             let give = give.lock().unwrap().clone();
             let (joined, group) = (its_group.clone(), its_group.clone());
             Role::echo()
