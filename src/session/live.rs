@@ -377,6 +377,6 @@ mod tests {
     #[test]
     fn an_entry_is_small() {
         let size = size_of::<Option<Entry>>();
-        assert!(size <= 40 + size_of::<crate::Addr>(), "{size}");
+        assert!(size <= 40 + size_of::<Addr>(), "{size}");
     }
 }

@@ -251,6 +251,6 @@ mod tests {
     #[test]
     fn an_entry_is_small() {
         let size = size_of::<Option<Entry>>();
-        assert!(size <= 144 + size_of::<crate::Addr>(), "{size}");
+        assert!(size <= 144 + size_of::<crate::addr::Addr>(), "{size}");
     }
 }

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_slot_is_small() {
         let size = size_of::<Slot>();
-        assert!(size <= 152 + size_of::<crate::Addr>(), "{size}");
+        assert!(size <= 152 + size_of::<crate::addr::Addr>(), "{size}");
     }
 }
 
