@@ -592,9 +592,23 @@ pub(super) mod tests {
             } else {
                 let _ = TcpStream::connect(("127.0.0.1", port));
                 assert!(listener.accept().is_err());
-                Listener::bind(("0.0.0.0", port), &options).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_port_on_ipv6_alone_leaves_that_on_ipv4() {
+        let options = SocketOptions::new().with_only_v6(true);
+        let both = |_| {
+            let v6 = Listener::bind("[::]:0", &options).ok()?;
+            let v4 = Listener::bind(("0.0.0.0", tcp_addr(&v6).port()), &options);
+            v4.ok().map(|v4| (v6, v4))
+        };
+        if Listener::bind("[::1]:0", &options).is_err() {
+            return eprintln!("SKIP: no IPv6");
+        }
+        // Somebody else may have one of the ports, or two.
+        assert!((0..20).find_map(both).is_some(), "20 ports were taken on IPv4");
     }
 
     #[cfg(target_os = "linux")]
