@@ -224,16 +224,6 @@ impl Observer for Said {
         self.0.panicked(id, peer, callback, message);
     }
 
-    fn stalled(
-        &self,
-        id: polyserve::ConnectionId,
-        peer: &Peer,
-        callback: polyserve::observe::Callback,
-        took: Duration,
-    ) {
-        self.0.stalled(id, peer, callback, took);
-    }
-
     fn accept_failed(
         &self,
         addr: &polyserve::Addr,

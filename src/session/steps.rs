@@ -32,6 +32,8 @@ struct State {
     telling: bool,
 }
 
+const FINISHED: u8 = 16;
+
 impl DrainStep {
     fn bit(self) -> u8 {
         match self {
@@ -39,7 +41,7 @@ impl DrainStep {
             DrainStep::ListenersClosed => 2,
             DrainStep::Told { .. } => 4,
             DrainStep::Deadline { .. } => 8,
-            DrainStep::Finished(_) => 16,
+            DrainStep::Finished(_) => FINISHED,
         }
     }
 
@@ -55,10 +57,12 @@ impl DrainStep {
 }
 
 impl Steps {
-    /// A step is taken. It is told later, by `tell_all`. `Began` counts only as the first.
+    /// A step is taken. It is told later, by `tell_all`. `Began` counts only as the first, and
+    /// nothing behind the last: a server that has ended may be drained again.
     pub(super) fn take(&self, step: DrainStep) {
         let mut state = self.lock();
-        let late = matches!(step, DrainStep::Began { .. }) && state.taken != 0;
+        let begins_late = matches!(step, DrainStep::Began { .. }) && state.taken != 0;
+        let late = begins_late || state.taken & FINISHED != 0;
         if state.taken & step.bit() == 0 && !late {
             state.taken |= step.bit();
             state.waiting.push_back(step);
@@ -111,6 +115,24 @@ mod tests {
         });
         let expected = [BEGAN, DrainStep::ListenersClosed, DrainStep::Deadline { left: 1 }];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn nothing_is_told_behind_the_end() {
+        let steps = Steps::default();
+        let report = DrainReport {
+            finished: 0,
+            closed: 0,
+            killed: 0,
+            stuck: 0,
+            took: Duration::ZERO,
+            finished_all: true,
+        };
+        steps.take(DrainStep::Finished(report));
+        steps.take(DrainStep::Deadline { left: 0 });
+        let mut told = Vec::new();
+        steps.tell_all(|step| told.push(step));
+        assert_eq!(told, [DrainStep::Finished(report)]);
     }
 
     #[test]
