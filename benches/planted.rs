@@ -337,7 +337,7 @@ fn own_time(work: impl FnOnce()) -> f64 {
 #[cfg(not(unix))]
 fn own_time(work: impl FnOnce()) -> f64 {
     // The system does not tell; here it is the time that it takes.
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     work();
     began.elapsed().as_secs_f64()
 }

@@ -8,8 +8,8 @@ mod process;
 
 use polyserve::codec::{Encoder, Lines};
 use polyserve::compare::{
-    CaseReport, CodecExchange, CompareError, Comparison, EchoExchange, Exchange, HandlerKind, Load,
-    LoadError, Metric, Report, benches, exchange,
+    CaseReport, CodecExchange, CompareError, Comparison, EchoExchange, Exchange, Load, LoadError,
+    Metric, Report, benches, exchange,
 };
 use polyserve::{
     Acceptor, Action, Backend, BoxError, Context, Framed, Handler, Input, Scratch, ServeError,
@@ -326,6 +326,7 @@ fn nothing_to_compare_is_an_error() {
 #[cfg(unix)]
 #[test]
 fn what_a_handler_works_and_what_it_waits_are_told_apart() {
+    use polyserve::compare::HandlerKind;
     let _alone = alone();
     let load = short(Load::echo(16)).connections([1]);
     let report = Comparison::new()

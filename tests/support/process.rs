@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For what should take no time at all, on a machine that has other work as well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,8 +105,9 @@ impl ServerProcess {
     }
 
     /// Sends SIGTERM, and waits for the end.
+    #[cfg(unix)]
     pub(crate) fn terminate(mut self) -> Ended {
-        let began = Instant::now();
+        let began = std::time::Instant::now();
         let child = self.child.take().unwrap();
         signal(child.id(), rustix::process::Signal::TERM);
         let output = finish(child, "the server after SIGTERM");
@@ -134,6 +135,7 @@ impl Drop for ServerProcess {
 }
 
 /// Sends a signal to a process that this test has started.
+#[cfg(unix)]
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
@@ -156,11 +158,21 @@ pub(crate) fn finish(child: Child, what: &str) -> Output {
         let _ = send.send(child.wait_with_output().unwrap());
     });
     let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-        signal(pid, rustix::process::Signal::KILL);
+        kill(pid);
         panic!("{what} was not over in {PATIENCE:?}")
     });
     waiter.join().unwrap();
     output
+}
+
+#[cfg(unix)]
+fn kill(pid: u32) {
+    signal(pid, rustix::process::Signal::KILL);
+}
+
+#[cfg(not(unix))]
+fn kill(pid: u32) {
+    let _ = Command::new("taskkill").args(["/F", "/PID", &pid.to_string()]).status();
 }
 
 /// Runs a program to its end with this input, and returns what it printed and how it ended.
