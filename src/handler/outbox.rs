@@ -161,13 +161,16 @@ impl Outbox {
 
     /// Moves messages to `out`, until that holds `room` bytes more or nothing is left.
     pub(crate) fn drain_into(&self, out: &mut Vec<u8>, room: usize) {
-        let full = out.len().saturating_add(room);
+        self.lock().drain_into(out, room);
+    }
+
+    /// As `drain_into`, for a session that holds `held` itself by now. What the system has taken in
+    /// this turn makes room from here on: a peer that takes all at once is never full, however
+    /// long the turn.
+    pub(crate) fn refill(&self, held: usize, out: &mut Vec<u8>, room: usize) {
         let mut state = self.lock();
-        while out.len() < full {
-            let Some(n) = state.messages.pop_into(out) else { return };
-            // Counted from here on, so that nobody fills the gap before the turn's end.
-            state.held += n;
-        }
+        state.held = held;
+        state.drain_into(out, room);
     }
 
     /// Whether the last turn left something that the next must look at.
@@ -207,6 +210,15 @@ impl Outbox {
 impl State {
     fn pending(&self) -> usize {
         self.messages.bytes() + self.held
+    }
+
+    fn drain_into(&mut self, out: &mut Vec<u8>, room: usize) {
+        let full = out.len().saturating_add(room);
+        while out.len() < full {
+            let Some(n) = self.messages.pop_into(out) else { return };
+            // Counted from here on, so that nobody fills the gap before they are sent.
+            self.held += n;
+        }
     }
 
     /// Something was left for the session: wakes it, unless it is awake.

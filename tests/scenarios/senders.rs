@@ -2,7 +2,7 @@
 
 use crate::probe::{Log, Probe, SECOND, SenderSlot, echo, limits};
 use polyserve::testing::Script;
-use polyserve::{Action, CloseKind};
+use polyserve::{Action, BoxError, CloseKind, Layer, Progress};
 
 fn with_sender(log: &Log) -> (SenderSlot, Probe) {
     let slot = SenderSlot::default();
@@ -340,4 +340,59 @@ fn a_message_of_no_bytes_is_accepted_and_takes_no_room() {
     slot.get().close();
     script.settle().unblock_output();
     assert!(slot.get().send("").unwrap_err().is_closed());
+}
+
+/// Changes nothing. While the output passes through, somebody sends once more.
+struct Meanwhile<F>(F);
+
+impl<F: FnMut() + Send + 'static> Layer for Meanwhile<F> {
+    fn read(
+        &mut self,
+        wire: &[u8],
+        plain: &mut Vec<u8>,
+        room: usize,
+        _out: &mut Vec<u8>,
+    ) -> Result<Progress, BoxError> {
+        let n = wire.len().min(room);
+        plain.extend(&wire[..n]);
+        Ok(Progress::consumed(n))
+    }
+
+    fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, BoxError> {
+        (self.0)();
+        out.extend(plain);
+        Ok(plain.len())
+    }
+
+    fn close(&mut self, _out: &mut Vec<u8>) {}
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_the_peer_has_taken_leaves_room_within_the_same_turn() {
+    // A peer that takes each message at once, and is sent the next before the turn is over: only
+    // one waits at a time, so none of them finds the connection full.
+    const MESSAGES: usize = 20;
+    let (slot, probe) = with_sender(&Log::default());
+    let sender = slot.clone();
+    let mut sent = 0;
+    let next = move || {
+        if sent < MESSAGES {
+            let message = [b'm'; 40];
+            sender.get().send(message.to_vec()).unwrap_or_else(|e| panic!("message {sent}: {e}"));
+            sent += 1;
+        }
+    };
+    let script = probe.script().limits(limits(|l| {
+        (l.output_low, l.output_high, l.output_hard) = (50, 100, 200);
+    }));
+    let mut script = script.layer(Meanwhile(next));
+    script.open();
+    slot.get().send("first").unwrap();
+    assert_eq!(script.settle().output().len(), "first".len() + MESSAGES * 40);
+    assert_eq!((script.close_text(), slot.get().pending()), (None, 0));
+    assert_eq!(script.wakes(), 1, "all in one turn");
 }

@@ -46,7 +46,8 @@ impl<T: Transport> Pump<'_, T> {
             return false;
         }
         let Some(outbox) = self.conn.outbox() else { return false };
-        outbox.drain_into(self.out, READ_BUDGET);
+        let held = self.conn.output_held() + self.out.len();
+        outbox.refill(held, self.out, READ_BUDGET);
         !self.out.is_empty()
     }
 
