@@ -385,6 +385,11 @@ impl Connection {
 
     /// A turn begins. Whoever was busy until now has not been idle.
     pub(crate) fn begin_turn(&mut self, now: Tick) {
+        self.still_busy(now);
+    }
+
+    /// Whoever is busy is not idle before `now`.
+    pub(crate) fn still_busy(&mut self, now: Tick) {
         if self.state == State::Open && self.is_busy() {
             self.idle_since = now;
         }
@@ -606,6 +611,8 @@ impl Connection {
     fn show(&mut self, bytes: &[u8], around: &mut Around<'_>) -> usize {
         let want = self.extras.as_ref().map_or(0, |e| e.want);
         if bytes.is_empty() || bytes.len() < want {
+            // No callback looks at the clock, and the thread may have been stopped before the read.
+            around.now = around.now.max(around.facts.clock());
             self.start_message_clock(bytes.len(), 0, around);
             return 0;
         }

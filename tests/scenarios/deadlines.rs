@@ -235,6 +235,45 @@ fn what_came_in_time_is_read_before_the_connection_is_taken_for_silent() {
     }
 }
 
+#[test]
+fn a_message_counts_from_its_read_however_late_that_comes() {
+    let log = Log::default();
+    let probe = Probe::new(&log).on_open(|_| Ok(Action::Want(8)));
+    let mut script = probe.script();
+    script.open().stop_before_next_call(100 * SECOND).recv(b"half");
+    assert_eq!(script.advance(29 * SECOND).close_kind(), None);
+    script.recv(b"rest");
+    assert_eq!((script.close_kind(), log.take().pop().unwrap()), (None, "data halfrest".into()));
+    script.stop_before_next_call(100 * SECOND).recv(b"x");
+    assert_eq!(script.close_kind(), None);
+}
+
+#[test]
+fn a_peer_is_not_idle_before_it_has_its_answer_however_late_that_is_written() {
+    let mut script = Probe::echo(&Log::default()).script();
+    script.block_output().recv(b"question");
+    script.stop_before_next_call(100 * SECOND).unblock_output();
+    assert_eq!((script.output(), script.close_kind()), (b"question".to_vec(), None));
+    assert_ends(&mut script, 60 * SECOND, CloseKind::IdleTimeout);
+}
+
+#[test]
+fn a_message_is_not_late_while_its_peer_could_not_send_the_rest() {
+    let mut script = Probe::new(&Log::default())
+        .on_data(|input, cx| {
+            if input.starts_with(b"ask ") {
+                input.consume(4);
+                cx.send([b'x'; 100]);
+            }
+            Ok(Action::Continue)
+        })
+        .script()
+        .limits(limits(|l| (l.output_low, l.output_high) = (10, 50)));
+    script.block_output().recv(b"ask half");
+    script.stop_before_next_call(100 * SECOND).unblock_output();
+    assert_ends(&mut script, 30 * SECOND, CloseKind::MessageTimeout);
+}
+
 /// Consumes messages of eight bytes.
 fn whole(input: &mut Input<'_>, _: &mut Context<'_>) -> Outcome {
     while input.take_n(8).is_some() {}

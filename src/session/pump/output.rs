@@ -97,7 +97,11 @@ impl<T: Transport> Pump<'_, T> {
         output.append(self.out);
         self.out.clear();
         let n = would_block_is_zero(self.io.send(output.unread()))?;
-        output.consume(n);
+        // The thread may have been stopped since it looked at the clock, and the peer had nothing to
+        // answer until now.
+        self.now = self.now.max(self.host.clock());
+        self.conn.still_busy(self.host.env().tick(self.now));
+        self.conn.extras().output.consume(n);
         Ok(n)
     }
 

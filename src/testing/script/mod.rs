@@ -347,6 +347,31 @@ impl Script {
         self.step()
     }
 
+    /// The thread will be stopped for this long right before its next read or write, when it has
+    /// looked at the clock already: as by SIGSTOP, or by a system that has better things to do. The
+    /// step that follows says what it finds then.
+    ///
+    /// ```
+    /// use polyserve::testing::Script;
+    /// # use polyserve::{Action, BoxError, Context, Handler, Input};
+    /// # use std::time::Duration;
+    /// # struct Echo;
+    /// # impl Handler for Echo {
+    /// #     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+    /// #         cx.send(input.take());
+    /// #         Ok(Action::Continue)
+    /// #     }
+    /// # }
+    ///
+    /// let mut script = Script::new(|_peer| Echo);
+    /// script.open().stop_before_next_call(Duration::from_secs(100)).recv("late");
+    /// assert_eq!((script.close_kind(), script.elapsed()), (None, Duration::from_secs(100)));
+    /// ```
+    pub fn stop_before_next_call(&mut self, by: Duration) -> &mut Self {
+        self.wire.stop_before_next_call(self.clock.clone(), by);
+        self
+    }
+
     /// The server begins to drain.
     pub fn drain(&mut self) -> &mut Self {
         self.shared.enter(Phase::Draining);

@@ -1,10 +1,12 @@
 //! What stands in for the socket.
 
+use super::clock::Clock;
 use crate::net::{IoClass, io_class};
 use crate::session::Transport;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 /// The peer, as far as it can be seen through a socket.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ struct State {
     moved: u64,
     fin: bool,
     reset: bool,
+    /// How long the thread is stopped before the next call.
+    stop: Option<(Clock, Duration)>,
 }
 
 /// What one call of `recv` finds.
@@ -49,6 +53,7 @@ impl Default for Wire {
             moved: 0,
             fin: false,
             reset: false,
+            stop: None,
         }))
     }
 }
@@ -134,9 +139,14 @@ impl Wire {
         state.fin |= !state.reset;
     }
 
+    pub(super) fn stop_before_next_call(&self, clock: Clock, by: Duration) {
+        self.0.borrow_mut().stop = Some((clock, by));
+    }
+
     /// Takes out what comes next: at most `room` bytes of one piece.
     fn next(&self, room: usize) -> io::Result<Vec<u8>> {
         let mut state = self.0.borrow_mut();
+        state.pass_time();
         state.n_recvs += 1;
         let bytes = match state.incoming.front_mut() {
             None => return Err(io::ErrorKind::WouldBlock.into()),
@@ -160,6 +170,14 @@ impl Wire {
     }
 }
 
+impl State {
+    fn pass_time(&mut self) {
+        if let Some((clock, by)) = self.stop.take() {
+            clock.advance(by);
+        }
+    }
+}
+
 impl Transport for Wire {
     fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let bytes = self.next(buf.len())?;
@@ -179,6 +197,7 @@ impl Transport for Wire {
         let mut state = self.0.borrow_mut();
         assert!(!bytes.is_empty(), "an empty send is a wasted system call");
         assert!(!state.fin, "bytes were sent after the end of the stream");
+        state.pass_time();
         state.n_sends += 1;
         if let Some(error) = state.send_errors.pop_front() {
             return Err(error);
