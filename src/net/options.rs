@@ -37,6 +37,10 @@ pub struct SocketOptions {
     /// Probes of an idle TCP connection, which find peers that have vanished without a word.
     /// Default: after 60 s, every 15 s, 4 times. `None` leaves the system's setting, which is off
     /// unless a listener was handed in with it on.
+    ///
+    /// Where [`user_timeout`](Self::user_timeout) is set, Linux and Android do not count the probes:
+    /// they give the peer up when the next probe is due, at least one went unanswered, and nothing
+    /// has come for that long (tcp(7)). With the defaults that is after 75 s, not 120 s.
     pub keepalive: Option<Keepalive>,
 
     /// How long sent bytes may stay unacknowledged before the system ends the connection
@@ -99,7 +103,8 @@ pub struct Keepalive {
     /// Time between two probes (`TCP_KEEPINTVL`). Ignored on OpenBSD and Solaris.
     pub interval: Duration,
     /// Probes without an answer that end the connection (`TCP_KEEPCNT`). Ignored on Windows, which
-    /// sends 10, and on OpenBSD, Solaris and illumos.
+    /// sends 10, on OpenBSD, Solaris and illumos, and on Linux and Android while there is a
+    /// [`SocketOptions::user_timeout`].
     pub probes: u32,
 }
 
