@@ -14,6 +14,9 @@ mod activated;
 #[cfg(target_os = "linux")]
 mod child;
 #[cfg(target_os = "linux")]
+#[path = "../support/documented.rs"]
+mod documented;
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 #[path = "../support/process.rs"]
@@ -47,7 +50,19 @@ fn main() -> std::process::ExitCode {
         signals::trials(),
         activated::trials(),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    let mut trials: Vec<_> = trials.into_iter().flatten().collect();
+    let cases = trials.iter().map(|trial| case(trial.name()).to_owned()).collect();
+    trials.push(documented::trial("drain", cases));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What a test is called without its backend.
+#[cfg(target_os = "linux")]
+fn case(name: &str) -> &str {
+    match name.rsplit_once('/') {
+        Some((case, last)) if server::BACKENDS.contains(&last) => case,
+        _ => name,
+    }
 }
 
 /// A test that fails by a panic.

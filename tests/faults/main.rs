@@ -18,6 +18,7 @@ mod chaos;
 #[cfg(target_os = "linux")]
 mod client;
 #[cfg(target_os = "linux")]
+#[path = "../support/documented.rs"]
 mod documented;
 #[cfg(target_os = "linux")]
 mod event_loop;
@@ -71,7 +72,7 @@ fn main() -> std::process::ExitCode {
     packets::rows(&mut table);
     chaos::rows(&mut table);
     process::rows(&mut table);
-    let documented = documented::trial(&table);
+    let documented = documented::trial("faults", table.cases().clone());
     let mut trials = table.trials();
     trials.push(documented);
     let conclusion = libtest_mimic::run(&arguments, trials);
