@@ -5,12 +5,13 @@
 //! somewhere, input that is incomplete) it waits with poll(2) on the socket and its own bell.
 //!
 //! A thread that blocks in `recv` is reached by shutting its socket down for reading. That can not
-//! be undone, so it is done for a drain only, and only to threads that say that they are parked:
+//! be undone, so it is done for a drain or an order to close only, and only to threads that say that
+//! they are parked:
 //!
 //! ```text
-//!   session's thread                 who drains
-//!   RUNNING -> PARKED                phase = Draining
-//!   look at the phase                PARKED -> CUT, and only then shut down
+//!   session's thread                 who drains, or gives an order
+//!   RUNNING -> PARKED                phase = Draining, or the order is noted
+//!   look at the phase, and for one   PARKED -> CUT, and only then shut down
 //! ```
 //!
 //! Both sides write first and look then, in one total order (`SeqCst`), so that at least one of
@@ -63,7 +64,7 @@ impl BlockingHandle {
         self.bell.get()?.as_ref()
     }
 
-    /// Has the thread look at the phase, which was changed before.
+    /// Has the thread look at the phase, or for an order: what was changed before.
     pub(crate) fn interrupt(&self) {
         if self.exchange(PARKED, CUT) {
             self.socket.shutdown(Shutdown::Read);
@@ -179,10 +180,17 @@ impl Driver {
         self.session.identity.core.env.phase()
     }
 
-    /// Says that this thread may be cut in on from here on. `false` if the phase is not `seen` any
-    /// more: whoever changed it may not have seen us parked, so we must look at it first.
+    /// Whether nobody has a word for this session that it has not seen: an order, or another phase
+    /// than the one `seen`.
+    fn is_up_to_date(&self, seen: Phase) -> bool {
+        let identity = &self.session.identity;
+        self.phase() == seen && !identity.core.live.has_order(identity.live)
+    }
+
+    /// Says that this thread may be cut in on from here on. `false` if it is not up to date: whoever
+    /// had a word for it may not have seen us parked, so we must look at it first.
     fn announce_parked(&self, seen: Phase) -> bool {
-        let parked = self.handle.park() && self.phase() == seen;
+        let parked = self.handle.park() && self.is_up_to_date(seen);
         if !parked {
             self.handle.unpark();
         }
@@ -274,13 +282,12 @@ impl Driver {
         }
     }
 
-    /// Whether the phase is still the one `seen`. If not, it may have been announced before there
-    /// was a bell to ring, so we must look at it first.
+    /// Whether this thread is up to date. If not, the word for it may have come before there was a
+    /// bell to ring, so we must look at it first.
     fn bell_is_in_time(&self, seen: Phase) -> bool {
-        // Between the making of the bell and the look at the phase; who drains has it the other
-        // way round.
+        // Between the making of the bell and the look; who has a word has it the other way round.
         fence(Ordering::SeqCst);
-        self.phase() == seen
+        self.is_up_to_date(seen)
     }
 
     /// Watches the socket, if anything is wanted of it, and the bell, with poll(2).

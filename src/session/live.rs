@@ -202,6 +202,11 @@ impl Live {
         }
     }
 
+    /// Whether a connection is ordered to do something at its next turn.
+    pub(crate) fn has_order(&self, key: LiveKey) -> bool {
+        self.pending.any() && self.lock().orders.are_there_for(key.0)
+    }
+
     /// Notes that a connection is not read until all together hold less.
     pub(crate) fn note_starved(&self, key: LiveKey) {
         self.lock().starved.insert(key.0);

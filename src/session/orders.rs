@@ -18,8 +18,14 @@ pub(super) struct Pending(AtomicUsize);
 
 impl Pending {
     pub(super) fn any(&self) -> bool {
-        // Whoever gives an order wakes its session afterwards, so that it is seen at that turn.
-        self.0.load(Ordering::Acquire) > 0
+        // Whoever gives an order wakes its session afterwards, so that it is seen at that turn. A
+        // thread that parks in a read relies on the order of this load and its own note that it is
+        // parked, see `session::blocking`.
+        self.0.load(Ordering::SeqCst) > 0
+    }
+
+    fn set(&self, n: usize) {
+        self.0.store(n, Ordering::SeqCst);
     }
 }
 
@@ -34,12 +40,16 @@ impl Orders {
         if order == Order::Close {
             *given = order;
         }
-        pending.0.store(self.0.len(), Ordering::Release);
+        pending.set(self.0.len());
+    }
+
+    pub(super) fn are_there_for(&self, place: u32) -> bool {
+        self.0.contains_key(&place)
     }
 
     pub(super) fn take(&mut self, place: u32, pending: &Pending) -> Option<Order> {
         let order = self.0.remove(&place);
-        pending.0.store(self.0.len(), Ordering::Release);
+        pending.set(self.0.len());
         order
     }
 }
