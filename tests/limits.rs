@@ -8,12 +8,18 @@
 #[path = "support/life.rs"]
 mod life;
 
-use life::{Echo, Kind, echo, on_each_backend, rounds, spawn_with, until, wait_for_end};
-use polyserve::{Builder, Control, Limit, Limits, Timeouts};
+use life::{Echo, Gate, Kind, echo, on_each_backend, rounds, spawn_with, until, wait_for_end};
+use polyserve::{
+    Action, AtLimit, BoxError, Builder, CloseKind, Context, Control, Handler, Input, Limit, Limits,
+    Timeouts,
+};
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 on_each_backend! {
     a_connection_is_closed_by_its_number_at_whatever_moment
+    who_is_in_a_callback_is_not_idle
+    who_was_idle_makes_room_at_whatever_moment
 }
 
 /// No deadline comes to the help of who was forgotten.
@@ -56,6 +62,82 @@ fn a_connection_is_closed_by_its_number_at_whatever_moment(kind: Kind) {
         drop(client);
         until("it to be gone", || control.stats().live() == 0);
     }
+    nothing_is_left(&control);
+    server.end();
+}
+
+/// Blocks at the gate when it is told to.
+struct Blocks(Gate);
+
+impl Handler for Blocks {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        let said = input.take();
+        if said == b"block" {
+            self.0.pass();
+        }
+        cx.send(said);
+        Ok(Action::Continue)
+    }
+}
+
+/// It was idle for longest when its request came.
+fn who_is_in_a_callback_is_not_idle(kind: Kind) {
+    if !kind.may_block() {
+        return;
+    }
+    let gate = Gate::default();
+    let set = limited(|l| {
+        l.max_connections = Some(2);
+        l.at_limit = AtLimit::CloseOldestIdle;
+    });
+    let theirs = gate.clone();
+    let server = spawn_with(kind, set, move |_| Blocks(theirs.clone()));
+    let mut works = server.connect();
+    echo(&mut works, b"hello");
+    let mut idle = server.connect();
+    // Younger than the first by more than a clock may be coarse.
+    let until = Instant::now() + Duration::from_millis(50);
+    while Instant::now() < until {
+        echo(&mut idle, b"hello");
+    }
+    works.write_all(b"block").unwrap();
+    gate.wait_for_blocked(1);
+    let mut newcomer = server.connect();
+    newcomer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    newcomer.write_all(b"hello").unwrap();
+    let served = newcomer.read_exact(&mut [0; 5]);
+    gate.open();
+    served.expect("the one that is idle makes room while the other is at work");
+    wait_for_end(&mut idle);
+    works.read_exact(&mut [0; 5]).unwrap();
+    echo(&mut works, b"still here");
+    assert_eq!(server.handle.control().stats().closed(CloseKind::Evicted), 1);
+    drop((works, idle, newcomer));
+    nothing_is_left(&server.handle.control());
+    server.end();
+}
+
+/// Newcomers that come while the only connection is on its way to wait for more.
+fn who_was_idle_makes_room_at_whatever_moment(kind: Kind) {
+    let set = limited(|l| {
+        l.max_connections = Some(1);
+        l.at_limit = AtLimit::CloseOldestIdle;
+    });
+    let server = spawn_with(kind, set, |_| Echo);
+    let mut before = server.connect();
+    echo(&mut before, b"hello");
+    let n = rounds(300);
+    for _ in 0..n {
+        before.write_all(b"again").unwrap();
+        let mut newcomer = server.connect();
+        newcomer.write_all(b"hello").unwrap();
+        newcomer.read_exact(&mut [0; 5]).expect("a newcomer is served");
+        wait_for_end(&mut before);
+        before = newcomer;
+    }
+    let control = server.handle.control();
+    assert_eq!(control.stats().closed(CloseKind::Evicted), n as u64, "{:?}", control.stats());
+    drop(before);
     nothing_is_left(&control);
     server.end();
 }

@@ -120,8 +120,9 @@ pub(crate) struct Pump<'a, T> {
     seen: &'a mut Option<Instant>,
     /// How much the connection had sent before this turn.
     sent_before: u64,
-    /// What it had counted besides, if that is to be told.
+    /// How much it had received.
     received_before: u64,
+    /// What it had counted besides, if that is to be told.
     requests_before: u64,
     /// The system took less than it was offered in this turn: it is full.
     full: bool,
@@ -147,7 +148,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         scratch.output.clear();
         Self {
             sent_before: tally.sent(),
-            received_before: 0,
+            received_before: tally.received(),
             requests_before: 0,
             full: false,
             conn,
@@ -186,6 +187,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.end_by_force(phase);
         }
         self.conn.begin_turn(self.env.tick(self.now));
+        self.make_no_room();
         self.begin();
         // Who keeps the clocks late must find out first whether the peer would have been in time.
         if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
@@ -217,20 +219,32 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.conn.begin_close(CloseReason::Closed);
         }
         // Bytes that have come already count: their peer was not idle.
-        let before = self.tally.received();
         if self.conn.wants_bytes() {
             self.read();
         }
-        if self.conn.idle_since().is_some() && self.tally.received() == before {
+        if self.conn.idle_since().is_some() && self.tally.received() == self.received_before {
             self.conn.begin_close(CloseReason::Evicted);
         } else {
             self.host.evict_another(self.now);
         }
     }
 
-    /// Notes whether this connection is idle, where the oldest such makes room for new ones.
+    /// However long its callbacks take, nobody is to wait for room from a connection that has its
+    /// turn, while others are idle.
+    fn make_no_room(&self) {
+        if self.notes_idle() {
+            self.host.note_idle(None);
+        }
+    }
+
+    /// Whether the connection that is idle for longest makes room for new ones.
+    fn notes_idle(&self) -> bool {
+        self.env.limits.at_limit == AtLimit::CloseOldestIdle
+    }
+
+    /// Notes whether this connection is idle.
     fn make_room(&mut self) {
-        if self.env.limits.at_limit != AtLimit::CloseOldestIdle {
+        if !self.notes_idle() {
             return;
         }
         if self.host.note_idle(self.conn.idle_since()) {
@@ -243,7 +257,6 @@ impl<'a, T: Transport> Pump<'a, T> {
         // A backend may have taken its instant before it gave others their turns, which are not to
         // be counted as this one's.
         self.now = self.seen.map_or(self.now, |seen| seen.max(self.now));
-        self.received_before = self.tally.received();
         self.requests_before = self.tally.requests();
     }
 
