@@ -14,12 +14,16 @@ use polyserve::{
     Timeouts,
 };
 use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 on_each_backend! {
     a_connection_is_closed_by_its_number_at_whatever_moment
     who_is_in_a_callback_is_not_idle
     who_was_idle_makes_room_at_whatever_moment
+    who_speaks_when_it_is_to_make_room_is_heard_to_its_end
 }
 
 /// No deadline comes to the help of who was forgotten.
@@ -139,5 +143,48 @@ fn who_was_idle_makes_room_at_whatever_moment(kind: Kind) {
     assert_eq!(control.stats().closed(CloseKind::Evicted), n as u64, "{:?}", control.stats());
     drop(before);
     nothing_is_left(&control);
+    server.end();
+}
+
+/// One is told to make room at the moment in which its next request comes: it stays, and the other goes.
+fn who_speaks_when_it_is_to_make_room_is_heard_to_its_end(kind: Kind) {
+    let set = limited(|l| {
+        l.max_connections = Some(2);
+        l.at_limit = AtLimit::CloseOldestIdle;
+    });
+    let server = spawn_with(kind, set, |_| Echo);
+    for round in 0..rounds(60) {
+        let mut speaks = server.connect();
+        echo(&mut speaks, b"hello");
+        let mut idle = server.connect();
+        let until = Instant::now() + Duration::from_millis(20);
+        while Instant::now() < until {
+            echo(&mut idle, b"hello");
+        }
+        let start = Barrier::new(2);
+        let newcomer = thread::scope(|scope| {
+            let newcomer = scope.spawn(|| {
+                start.wait();
+                let mut newcomer = server.connect();
+                echo(&mut newcomer, b"hello");
+                newcomer
+            });
+            start.wait();
+            let at = Instant::now() + Duration::from_micros(2) * (round % 50) as u32;
+            while Instant::now() < at {
+                std::hint::spin_loop();
+            }
+            let said = speaks.write_all(b"again");
+            // It was answered, or closed before it was heard.
+            let answered = said.is_ok() && speaks.read_exact(&mut [0; 5]).is_ok();
+            if answered {
+                let _ = speaks.shutdown(Shutdown::Write);
+                wait_for_end(&mut speaks);
+            }
+            newcomer.join().unwrap()
+        });
+        drop((speaks, idle, newcomer));
+        nothing_is_left(&server.handle.control());
+    }
     server.end();
 }

@@ -247,7 +247,11 @@ impl<'a, T: Transport> Pump<'a, T> {
         if !self.notes_idle() {
             return;
         }
-        if self.host.note_idle(self.conn.idle_since()) {
+        let since = self.conn.idle_since();
+        // Whose thread was cut in on, and had work at that moment, does not hear its peer's end.
+        let is_running = self.host.env().phase() == Phase::Running;
+        let is_deaf = since.is_some() && is_running && !self.io.sees_end();
+        if self.host.note_idle(since) || is_deaf {
             self.conn.begin_close(CloseReason::Evicted);
             self.settle();
         }
