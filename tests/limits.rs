@@ -8,7 +8,9 @@
 #[path = "support/life.rs"]
 mod life;
 
-use life::{Echo, Gate, Kind, echo, on_each_backend, rounds, spawn_with, until, wait_for_end};
+use life::{
+    Echo, Gate, Kind, connect, echo, on_each_backend, rounds, spawn_with, until, wait_for_end,
+};
 use polyserve::{
     Action, AtLimit, BoxError, Builder, CloseKind, Context, Control, Handler, Input, Limit, Limits,
     Timeouts,
@@ -23,6 +25,7 @@ on_each_backend! {
     a_connection_is_closed_by_its_number_at_whatever_moment
     who_is_in_a_callback_is_not_idle
     who_was_idle_makes_room_at_whatever_moment
+    a_farewell_arrives_whatever_its_peer_has_sent
     who_speaks_when_it_is_to_make_room_is_heard_to_its_end
 }
 
@@ -142,6 +145,36 @@ fn who_was_idle_makes_room_at_whatever_moment(kind: Kind) {
     let control = server.handle.control();
     assert_eq!(control.stats().closed(CloseKind::Evicted), n as u64, "{:?}", control.stats());
     drop(before);
+    nothing_is_left(&control);
+    server.end();
+}
+
+/// What was not read would make a reset of the close.
+fn a_farewell_arrives_whatever_its_peer_has_sent(kind: Kind) {
+    // More than arrives before the close.
+    const FAREWELL: &[u8] = &[b'!'; 200_000];
+    let set = limited(|l| {
+        l.max_connections = Some(1);
+        l.at_limit = AtLimit::Reject;
+        l.farewell = FAREWELL.into();
+    });
+    let server = spawn_with(kind, set, |_| Echo);
+    let control = server.handle.control();
+    let mut first = server.connect();
+    echo(&mut first, b"hello");
+    for size in [0, 1, 4096, 5000, 30_000, 60_000] {
+        // Nobody is accepted until all of it has come.
+        control.pause();
+        let mut late = connect(server.addr);
+        late.write_all(&vec![1; size]).unwrap();
+        echo(&mut first, b"time passes");
+        control.resume();
+        let mut got = Vec::new();
+        let end = late.read_to_end(&mut got);
+        assert!(end.is_ok(), "after {size} bytes: {end:?}, and {} bytes", got.len());
+        assert!(got == FAREWELL, "after {size} bytes: {} came", got.len());
+    }
+    drop(first);
     nothing_is_left(&control);
     server.end();
 }

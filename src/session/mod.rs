@@ -59,6 +59,9 @@ struct Identity {
     refused: bool,
 }
 
+/// How many reads a connection that is refused is worth: a first request and more, or 64 KiB.
+const MAX_READS_WHEN_REFUSED: usize = 16;
+
 impl Session {
     /// A connection that `local` has just accepted, in a place that was reserved for it.
     pub(crate) fn new(
@@ -156,7 +159,13 @@ impl Session {
             let _ = self.stream().send(farewell);
         }
         // What the peer has sent already would turn the close into a reset.
-        let _ = self.stream().recv(&mut [0; 4096]);
+        let mut unread = [0; 4096];
+        for _ in 0..MAX_READS_WHEN_REFUSED {
+            match self.stream().recv(&mut unread) {
+                Ok(n) if n == unread.len() => (),
+                _ => break,
+            }
+        }
         let _ = self.stream().shutdown(std::net::Shutdown::Write);
     }
 
