@@ -105,6 +105,10 @@ pub(crate) struct Buffer {
     start: usize,
 }
 
+/// What a buffer may keep whatever it holds: room for one read, so that a stream of large messages is
+/// not read in small pieces.
+const ROOM_KEPT: usize = 64 * 1024;
+
 impl Buffer {
     pub(crate) fn from_vec(bytes: Vec<u8>, consumed: usize) -> Self {
         let mut buffer = Self { bytes, start: 0 };
@@ -142,6 +146,16 @@ impl Buffer {
     pub(crate) fn room(&mut self, n: usize) -> &mut Vec<u8> {
         self.make_room(n);
         &mut self.bytes
+    }
+
+    /// Gives back what is much more than the unread bytes need. Each byte that this moves stands for
+    /// three that were consumed, so that it costs little however often it is called.
+    pub(crate) fn trim(&mut self) {
+        if self.bytes.capacity() > ROOM_KEPT.max(4 * self.len()) {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+            self.bytes.shrink_to(ROOM_KEPT);
+        }
     }
 
     /// Gives the memory back.
@@ -197,6 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_much_keeps_little_memory() {
+        let mut buffer = Buffer::default();
+        buffer.append(&[1; 1_000_000]);
+        buffer.append(b"abc");
+        buffer.trim();
+        assert_eq!(buffer.len(), 1_000_003);
+        buffer.consume(1_000_001);
+        buffer.trim();
+        assert_eq!(buffer.unread(), b"bc");
+        assert!(buffer.bytes.capacity() <= ROOM_KEPT, "{}", buffer.bytes.capacity());
+    }
+
+    #[test]
     fn moving_to_the_front_is_amortised() {
         let mut buffer = Buffer::default();
         let mut moved = 0;
@@ -217,6 +244,7 @@ mod tests {
             let mut buffer = Buffer::default();
             let mut model = std::collections::VecDeque::new();
             for (n, push) in steps {
+                buffer.trim();
                 if push {
                     let bytes: Vec<u8> = (0..n).collect();
                     buffer.append(&bytes);

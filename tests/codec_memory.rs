@@ -202,3 +202,22 @@ fn a_frame_without_end_holds_no_more_than_the_limit() {
     assert_eq!(script.received(), 8 * 1024 + 1);
     assert!(peak < 64 * KIB, "{peak} bytes were held for a line of 8 KiB");
 }
+
+#[test]
+fn what_is_left_of_a_large_message_keeps_little_memory() {
+    const LEN: usize = 1_000_000;
+    let framed = || Framed::new(LengthPrefixed::u32(), |_, replies| replies.send(&b""[..]));
+    let mut script = Script::new(move |_| framed());
+    script.open();
+    let mut message = (LEN as u32).to_be_bytes().to_vec();
+    message.resize(4 + LEN, b'x');
+    // And the beginning of the next.
+    message.extend([0, 0]);
+    reset();
+    for piece in message.chunks(50_000) {
+        script.recv(piece);
+    }
+    let held = HELD.get();
+    assert_eq!(script.received(), message.len() as u64);
+    assert!(held < 300 * KIB as isize, "{held} bytes are kept for 2");
+}

@@ -347,11 +347,14 @@ impl Connection {
     /// Gives back what an idle connection need not hold.
     pub(crate) fn tidy(&mut self) {
         let Some(extras) = &mut self.extras else { return };
-        if extras.input.is_empty() {
-            extras.input.free();
+        for buffer in [&mut extras.input, &mut extras.output] {
+            match buffer.is_empty() {
+                true => buffer.free(),
+                false => buffer.trim(),
+            }
         }
-        if extras.output.is_empty() {
-            extras.output.free();
+        if let Some(layer) = &mut extras.layer {
+            layer.wire.trim();
         }
         if extras.is_idle() {
             self.extras = None;
