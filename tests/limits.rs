@@ -9,7 +9,8 @@
 mod life;
 
 use life::{
-    Echo, Gate, Kind, connect, echo, on_each_backend, rounds, spawn_with, until, wait_for_end,
+    Echo, Gate, Kind, PATIENCE, connect, echo, on_each_backend, read_to_end, rounds, spawn_with,
+    until, wait_for_end,
 };
 use polyserve::{
     Action, AtLimit, BoxError, Builder, CloseKind, Context, Control, Handler, Input, Limit, Limits,
@@ -27,6 +28,7 @@ on_each_backend! {
     who_was_idle_makes_room_at_whatever_moment
     a_farewell_arrives_whatever_its_peer_has_sent
     who_speaks_when_it_is_to_make_room_is_heard_to_its_end
+    a_drain_hears_who_was_not_read_for_what_others_hold
 }
 
 /// No deadline comes to the help of who was forgotten.
@@ -219,5 +221,39 @@ fn who_speaks_when_it_is_to_make_room_is_heard_to_its_end(kind: Kind) {
         drop((speaks, idle, newcomer));
         nothing_is_left(&server.handle.control());
     }
+    server.end();
+}
+
+/// Echoes, but keeps what begins with a `!`.
+struct Keeps;
+
+impl Handler for Keeps {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        if input[0] != b'!' {
+            cx.send(input.take());
+        }
+        Ok(Action::Continue)
+    }
+}
+
+/// Its first request was there before the drain, and it holds nothing itself.
+fn a_drain_hears_who_was_not_read_for_what_others_hold(kind: Kind) {
+    const PART: usize = 60_000;
+    let server = spawn_with(kind, limited(|l| l.total_held = 64 * 1024), |_| Keeps);
+    let control = server.handle.control();
+    let mut greedy = server.connect();
+    for held in [PART, 2 * PART] {
+        greedy.write_all(&[b'!'; PART]).unwrap();
+        until("it to be held", || control.stats().held() == held);
+    }
+    let mut modest = server.connect();
+    modest.write_all(b"request").unwrap();
+    until("it to be accepted", || control.stats().live() == 2);
+    control.begin_drain(Duration::ZERO, PATIENCE);
+    assert_eq!(read_to_end(&mut modest), b"request");
+    drop((greedy, modest));
+    // The first is not read, so that its end is not seen.
+    control.connections().iter().for_each(|left| _ = control.close(left.id));
+    nothing_is_left(&control);
     server.end();
 }

@@ -5,7 +5,7 @@
 //! those that hold more than their share are not read, and well above it nobody is. Time-outs go
 //! on, so that whoever holds without end is closed in the end.
 
-use super::{Connection, Env, PROBE_INTERVAL, State};
+use super::{Connection, Env, PROBE_INTERVAL, Phase, State};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -86,7 +86,11 @@ impl Connection {
         self.tell_held(self.bytes_held(), env);
         let own = self.extras.as_ref().map_or(0, |e| e.told_held);
         let was_starved = self.is_starved();
-        let is_starved = self.state == State::Open && !env.held.allows(own, was_starved);
+        // The request of who holds nothing may be there already when a drain begins, and nobody comes
+        // after it.
+        let is_last_word = own == 0 && env.phase() >= Phase::Draining;
+        let may_be_read = is_last_word || env.held.allows(own, was_starved);
+        let is_starved = self.state == State::Open && !may_be_read;
         if is_starved != was_starved {
             self.starve(is_starved, now);
         }

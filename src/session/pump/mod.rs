@@ -376,6 +376,8 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.was_told() || !self.conn.is_open() {
             return;
         }
+        // Who was not read for what all hold may be now.
+        self.conn.balance(env, self.now);
         let mut budget = DRAIN_BUDGET;
         while self.conn.wants_bytes() && budget > 0 {
             match self.read_once() {
