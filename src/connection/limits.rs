@@ -28,7 +28,8 @@ pub struct Limits {
     pub at_limit: AtLimit,
     /// Connections from one IP address at the same time; IPv6 addresses count by their first 64
     /// bits, which is what one customer is given (RFC 6177), and Unix sockets do not count. One
-    /// more is refused. Off by default, since many users may share one address (NAT).
+    /// more is refused. It is the address of the socket that counts, whatever a layer says of the
+    /// peer (PROXY). Off by default, since many users may share one address (NAT).
     pub per_address: Limit<usize>,
     /// What a connection that is refused for one of the two limits is sent before it is closed, as
     /// far as its send buffer takes it. It goes to the socket as it is, past any layer. Default:

@@ -96,8 +96,9 @@ impl ServerHandle {
     /// grace gives peers the time to hear it.
     ///
     /// On Linux nobody can connect between the last accept and the close, to be reset: the first
-    /// packet of who tries is dropped, so that he is refused when he tries again a second later. On
-    /// other systems there is such a moment.
+    /// packet of who tries is dropped, so that he is refused when he tries again a second later; where
+    /// the backlog of a full server waits for places, when that is over, at the deadline at the latest.
+    /// On other systems there is such a moment.
     ///
     /// # Calling it twice
     ///
