@@ -16,8 +16,9 @@ use polyserve::{
     Action, AtLimit, BoxError, Builder, CloseKind, Context, Control, Handler, Input, Limit, Limits,
     Timeouts,
 };
+use socket2::SockRef;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ on_each_backend! {
     a_farewell_arrives_whatever_its_peer_has_sent
     who_speaks_when_it_is_to_make_room_is_heard_to_its_end
     a_drain_hears_who_was_not_read_for_what_others_hold
+    every_place_is_given_back
 }
 
 /// No deadline comes to the help of who was forgotten.
@@ -256,4 +258,120 @@ fn a_drain_hears_who_was_not_read_for_what_others_hold(kind: Kind) {
     control.connections().iter().for_each(|left| _ = control.close(left.id));
     nothing_is_left(&control);
     server.end();
+}
+
+/// Takes what happens at random from its own generator.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, n: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// Does what it is told.
+struct Obeys;
+
+impl Handler for Obeys {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        match input.first() {
+            // The rest of it never comes.
+            Some(b'p') => return Ok(Action::Continue),
+            Some(b'b') => cx.set_busy(true),
+            Some(b'i') => cx.set_busy(false),
+            Some(b'x') => cx.set_counted(false),
+            Some(b'c') => cx.set_counted(true),
+            Some(b't') => cx.into_stream(drop),
+            Some(b'w') => _ = cx.sender().wake(),
+            Some(b'q') => return Ok(Action::Close),
+            Some(b'!') => return Ok(Action::Abort),
+            _ => (),
+        }
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }
+}
+
+/// A client that does this and that until the time is over.
+fn misbehave(addr: SocketAddr, seed: u64, until: Instant) {
+    let mut dice = Dice(seed);
+    while Instant::now() < until {
+        let Ok(mut stream) = TcpStream::connect_timeout(&addr, PATIENCE) else { continue };
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        for _ in 0..dice.roll(6) {
+            let word = [b"pbixctwq!eeeeee"[dice.roll(15) as usize]];
+            if stream.write_all(&word).is_err() || !matches!(stream.read(&mut [0]), Ok(1)) {
+                break;
+            }
+        }
+        match dice.roll(4) {
+            0 => _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO)),
+            1 => _ = stream.shutdown(Shutdown::Write),
+            _ => (),
+        }
+    }
+}
+
+/// Whoever steers it is no more considerate.
+fn steer(control: &Control, until: Instant) {
+    let mut dice = Dice(7);
+    while Instant::now() < until {
+        match dice.roll(4) {
+            0 => _ = control.set_max_connections(1 + dice.roll(6) as usize),
+            1 => control.pause(),
+            2 => control.resume(),
+            _ => {
+                let all = control.connections();
+                if !all.is_empty() {
+                    control.close(all[dice.roll(all.len() as u64) as usize].id);
+                }
+            }
+        }
+        thread::yield_now();
+    }
+    control.resume();
+    control.set_max_connections(8);
+}
+
+/// Nothing may be lost count of, whatever meets whatever.
+fn every_place_is_given_back(kind: Kind) {
+    const CLIENTS: u64 = 8;
+    for at_limit in [AtLimit::Wait, AtLimit::Reject, AtLimit::CloseOldestIdle] {
+        let set = limited(|l| {
+            l.max_connections = Some(4);
+            l.at_limit = at_limit;
+            l.per_address = Limit::At(6);
+            l.farewell = b"no\n".into();
+        });
+        let server = spawn_with(kind, set, |_| Obeys);
+        let control = server.handle.control();
+        let until_then = Instant::now() + Duration::from_millis(rounds(300) as u64);
+        thread::scope(|scope| {
+            for n in 0..CLIENTS {
+                scope.spawn(move || misbehave(server.addr, n, until_then));
+            }
+            steer(&control, until_then);
+        });
+        if kind == Kind::Threads && at_limit == AtLimit::CloseOldestIdle {
+            // A thread that was cut in on for room when work had just come does not hear its peer's
+            // end any more. Who is busy without end then stays, until keep-alive probes find out.
+            control.connections().iter().for_each(|left| _ = control.close(left.id));
+        }
+        nothing_is_left(&control);
+        // As many as one address may have have places, and no more.
+        let all: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = server.connect();
+                echo(&mut client, b"e");
+                client
+            })
+            .collect();
+        let mut late = server.connect();
+        assert_eq!(read_to_end(&mut late), b"no\n", "{at_limit:?}");
+        drop((all, late));
+        nothing_is_left(&control);
+        server.end();
+    }
 }
