@@ -3,7 +3,8 @@
 //! Limits of single connections multiply: ten thousand that may hold a MiB each may hold ten GiB.
 //! So each tells at the end of its turn what it holds, and the sum has a limit of its own. Above it
 //! those that hold more than their share are not read, and well above it nobody is. Time-outs go
-//! on, so that whoever holds without end is closed in the end.
+//! on, and taking a little of the output does not extend them, so that whoever holds without end is
+//! closed in the end.
 
 use super::{Connection, Env, PROBE_INTERVAL, Phase, State};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +46,7 @@ impl Held {
 
     /// Whether a connection that holds `own` may be read. One that is not read so far has to wait
     /// until the total has fallen by some more, so that it does not go back and forth.
-    fn allows(&self, own: usize, is_starved: bool) -> bool {
+    pub(super) fn allows(&self, own: usize, is_starved: bool) -> bool {
         let total = self.total();
         if total <= if is_starved { self.low() } else { self.limit } {
             return true;

@@ -51,8 +51,9 @@ pub struct Limits {
     /// Bytes that all connections hold together: input that was left, and output that waits. (Not
     /// the messages of senders that still wait as such, which many connections may share.) Above it
     /// those connections are not read that hold more than their share of it, and a quarter above it
-    /// none is, until it has fallen by an eighth. All time-outs but the idle one go on meanwhile, so
-    /// that a peer which never takes its output, or never ends its message, is closed in the end.
+    /// none is, until it has fallen by an eighth. All time-outs but the idle one go on meanwhile, and
+    /// the write-stall time-out is not moved by the progress of a connection that holds too much: a
+    /// peer that takes its output too slowly, or never ends its message, is closed in the end.
     /// `usize::MAX` lifts it. Default: 256 MiB.
     pub total_held: usize,
     /// Bytes of unread input that a connection which was closed still reads and throws away, so
@@ -126,8 +127,9 @@ pub struct Timeouts {
     /// read, it does not run, and it starts anew afterwards. Then the connection is closed with
     /// [`MessageTimeout`](crate::CloseReason::MessageTimeout). Default: 30 s.
     pub message: Limit<Duration>,
-    /// Without any progress of the output that waits. Then the connection is reset, with
-    /// [`WriteTimeout`](crate::CloseReason::WriteTimeout) or
+    /// Without any progress of the output that waits; or, while all connections hold more than
+    /// [`Limits::total_held`] and this one more than its share, until all of it is taken. Then the
+    /// connection is reset, with [`WriteTimeout`](crate::CloseReason::WriteTimeout) or
     /// [`SlowConsumer`](crate::CloseReason::SlowConsumer). Default: 30 s.
     pub write_stall: Limit<Duration>,
     /// From the peer's half-close, or the last progress of the output after it, until the handler

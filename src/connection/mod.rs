@@ -517,7 +517,10 @@ impl Connection {
         if n > 0 {
             around.tally.add_sent(n);
             if let Some(extras) = &mut self.extras {
-                extras.stall_deadline = None;
+                // Whoever holds too much of what all hold must take it in time, not bit by bit.
+                if around.env.held.allows(extras.told_held, false) {
+                    extras.stall_deadline = None;
+                }
             }
             self.extend_half_closed(around);
         }

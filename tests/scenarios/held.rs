@@ -49,3 +49,17 @@ fn it_still_finds_a_reset_and_takes_its_pushes() {
     script.error(std::io::ErrorKind::ConnectionReset).advance(6 * SECOND);
     assert_eq!(script.close_kind(), Some(CloseKind::Reset));
 }
+
+#[test]
+fn who_takes_too_much_output_bit_by_bit_is_closed_in_the_end() {
+    for too_much in [false, true] {
+        let mut script = scripted(Probe::new(&Log::default()).on_data(echo));
+        let n = if too_much { 200 } else { 70 };
+        script.open().block_output().recv(vec![b'a'; n]);
+        for _ in 0..6 {
+            script.advance(9 * SECOND).accept_output(1);
+        }
+        let kind = too_much.then_some(CloseKind::WriteTimeout);
+        assert_eq!(script.close_kind(), kind, "{n} bytes were held");
+    }
+}
