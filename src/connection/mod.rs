@@ -386,16 +386,14 @@ impl Connection {
 
     // What the driver tells.
 
-    /// A turn begins. Whoever was busy until now has not been idle.
-    pub(crate) fn begin_turn(&mut self, now: Tick) {
-        self.still_busy(now);
-    }
-
-    /// Whoever is busy is not idle before `now`.
-    pub(crate) fn still_busy(&mut self, now: Tick) {
-        if self.state == State::Open && self.is_busy() {
+    /// A turn begins, or goes on. Whoever was busy until now has not been idle: returns whether it
+    /// was.
+    pub(crate) fn begin_turn(&mut self, now: Tick) -> bool {
+        let was_busy = self.state == State::Open && self.is_busy();
+        if was_busy {
             self.idle_since = now;
         }
+        was_busy
     }
 
     /// The handler is there: everything is ready for `on_open`.

@@ -545,3 +545,24 @@ fn a_layer_that_has_ended_or_holds_more_does_not_keep_a_closing_connection_turni
         assert!(script.turns() < 20, "{} turns, and it wants {:?}", script.turns(), script.wants());
     }
 }
+
+#[test]
+fn what_is_sent_through_a_layer_does_not_restart_the_idle_clock() {
+    let mut script = Probe::echo(&Log::default())
+        .on_open(|cx| {
+            cx.set_timer(5 * SECOND);
+            Ok(Action::Continue)
+        })
+        .on_timer(|cx| {
+            cx.send(".");
+            cx.set_timer(5 * SECOND);
+            Ok(Action::Continue)
+        })
+        .script()
+        .layer(Flip::default());
+    script.recv(HELLO).recv([1, !b'x']);
+    for _ in 0..13 {
+        script.advance(5 * SECOND);
+    }
+    assert_eq!(script.close_kind(), Some(CloseKind::IdleTimeout));
+}

@@ -126,6 +126,8 @@ pub(crate) struct Pump<'a, T> {
     requests_before: u64,
     /// The system took less than it was offered in this turn: it is full.
     full: bool,
+    /// The connection was busy when this turn began.
+    was_busy: bool,
 }
 
 /// What a read led to.
@@ -151,6 +153,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             received_before: tally.received(),
             requests_before: 0,
             full: false,
+            was_busy: false,
             conn,
             tally,
             io,
@@ -186,7 +189,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if phase >= Phase::Killing {
             self.end_by_force(phase);
         }
-        self.conn.begin_turn(self.env.tick(self.now));
+        self.was_busy = self.conn.begin_turn(self.env.tick(self.now));
         self.make_no_room();
         self.begin();
         // Who keeps the clocks late must find out first whether the peer would have been in time.

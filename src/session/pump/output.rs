@@ -100,7 +100,9 @@ impl<T: Transport> Pump<'_, T> {
         // The thread may have been stopped since it looked at the clock, and the peer had nothing to
         // answer until now.
         self.now = self.now.max(self.host.clock());
-        self.conn.still_busy(self.host.env().tick(self.now));
+        if self.was_busy {
+            self.conn.begin_turn(self.env.tick(self.now));
+        }
         self.conn.extras().output.consume(n);
         Ok(n)
     }
