@@ -48,6 +48,8 @@ struct State {
     paused_until: Option<Instant>,
     /// The listeners are about to be closed.
     closing: bool,
+    /// How many accepts have failed since.
+    failed_closing: usize,
     /// How often in a row each listener looked dead, by its position.
     dead_calls: Vec<u32>,
     /// The error of the last listener that died.
@@ -95,6 +97,10 @@ pub enum AcceptTurn {
 /// accept(2) gives EINVAL for a socket that does not listen; a single one was seen from listeners
 /// that were well (Thousand Island, issue 162).
 const DEAD_CALLS: u32 = 3;
+
+/// How often accepting may fail at the end, when nobody joins the backlog any more: as often as there
+/// are places in it by default. Errors that go on are of no connection, and would hold up the drain.
+const MOST_FAILED_CLOSING: usize = 1024;
 
 /// A connection that is no session yet.
 struct Candidate {
@@ -149,6 +155,7 @@ impl Acceptor {
             next: 0,
             paused_until: None,
             closing: false,
+            failed_closing: 0,
             failure: None,
             news: VecDeque::new(),
         };
@@ -379,7 +386,13 @@ impl Acceptor {
         if !state.has_closed() && state.paused_until.is_none_or(|until| until <= now) {
             state.paused_until = None;
             match self.try_listeners(&mut state, now, None, failures) {
-                Ok(Found::Wait(wants)) if wants.again => return Some(Found::Wait(wants)),
+                Ok(Found::Wait(wants)) if wants.again => {
+                    state.failed_closing += *failures;
+                    if state.failed_closing < MOST_FAILED_CLOSING {
+                        return Some(Found::Wait(wants));
+                    }
+                    state.close_listeners();
+                }
                 Ok(Found::Wait(wants)) if !wants.read => (),
                 Ok(found @ (Found::Session(_) | Found::Refused(..))) => return Some(found),
                 // Nobody is there any more, or nobody can be heard of.
