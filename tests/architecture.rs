@@ -244,6 +244,7 @@ fn only_the_registration_is_unsafe() {
         ("src/net/registration.rs", "a source in a poller"),
         ("benches/peers/src/scorecard/figures.rs", "counts the word, for the scorecard"),
         ("tests/codec_memory.rs", "an allocator that keeps account"),
+        ("tests/soak/account.rs", "an allocator that keeps account"),
         ("tests/support/counting.rs", "an allocator that counts"),
     ];
     let all = sources(&["src", "examples", "tests", "benches"]);
