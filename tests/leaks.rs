@@ -172,8 +172,9 @@ fn starting_and_stopping_leaves_nothing(kind: Kind) {
     before.check_unchanged(&format!("{kind:?}: after {n} servers"));
     let grown = status("VmRSS:").saturating_sub(memory);
     println!("{kind:?}: {n} servers later: {before:?}, {memory} KiB and {grown} more");
-    // A tenth, and what a single page or arena of the allocator may add to a small process.
-    assert!(grown < memory / 10 + 1024, "{kind:?}: {memory} KiB have grown by {grown}");
+    // A twentieth, and in few rounds what an arena of the allocator may add to a small process.
+    let arena = if n < 1000 { 1024 } else { 0 };
+    assert!(grown <= memory / 20 + arena, "{kind:?}: {memory} KiB have grown by {grown}");
     assert!(dir.names().is_empty(), "{:?}", dir.names());
 }
 
