@@ -101,6 +101,8 @@ const DEAD_CALLS: u32 = 3;
 /// How often accepting may fail at the end, when nobody joins the backlog any more: as often as there
 /// are places in it by default. Errors that go on are of no connection, and would hold up the drain.
 const MOST_FAILED_CLOSING: usize = 1024;
+/// More threads than this are worth a word to the observer.
+const MANY_THREADS: usize = 2_048;
 
 /// A connection that is no session yet.
 struct Candidate {
@@ -288,6 +290,20 @@ impl Acceptor {
     /// Default: as many as the process may have descriptors.
     pub fn lower_ceiling(&self, ceiling: usize) {
         self.inner.core.lower_ceiling(ceiling);
+    }
+
+    /// Tells the observer if this many threads are more than one would expect.
+    pub(crate) fn tell_of_threads(&self, threads: usize) {
+        if threads > MANY_THREADS {
+            self.inner.core.observe(|o| o.many_threads(threads));
+        }
+    }
+
+    /// As `tell_of_threads`, of a thread for each connection, if somebody asked for so many.
+    pub(crate) fn tell_of_thread_each(&self) {
+        if let Some(wanted) = self.inner.core.env.limits.max_connections {
+            self.tell_of_threads(wanted.min(self.max_connections()));
+        }
     }
 
     /// How many connections are live now: open ones, and those that linger.

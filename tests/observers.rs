@@ -8,13 +8,14 @@ use polyserve::observe::{Callback, Deadline, Prometheus, Refusal, TracingObserve
 use polyserve::testing::{Script, TestServer};
 use polyserve::{
     Action, Addr, BoxError, CloseKind, ConnectionId, Context, DrainReport, Framed, Handler, Input,
-    Layer, Observer, Peer, Progress, Server, StderrObserver, Strategy, Timeouts,
+    Layer, Observer, Peer, Progress, Server, StderrObserver, Strategy, ThreadPerConnection,
+    ThreadPool, Timeouts,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -267,6 +268,7 @@ fn call_all(observer: &dyn Observer, id: ConnectionId) {
     observer.accept_failed(&addr, &error, None);
     observer.listener_failed(&addr, &error);
     observer.limit_lowered(2, 1);
+    observer.many_threads(3);
     observer.drain_began(second, second);
     observer.drain_listeners_closed();
     observer.drain_told(1);
@@ -315,6 +317,7 @@ fn every_event_is_one_of_tracing_and_storms_are_cut_short() {
         ("accept_failed", vec![Level::WARN, Level::DEBUG]),
         ("listener_failed", vec![Level::ERROR]),
         ("limit_lowered", vec![Level::WARN]),
+        ("many_threads", vec![Level::WARN]),
         ("drain_began", vec![Level::INFO]),
         ("drain_listeners_closed", vec![Level::INFO]),
         ("drain_told", vec![Level::INFO]),
@@ -341,7 +344,7 @@ fn every_event_is_one_of_tracing_and_storms_are_cut_short() {
 struct Failing {
     server: std::sync::OnceLock<polyserve::ServerHandle>,
     takes_listeners: bool,
-    told: std::sync::mpsc::SyncSender<&'static str>,
+    told: mpsc::SyncSender<&'static str>,
 }
 
 impl Failing {
@@ -380,7 +383,7 @@ fn who_is_told_of_a_failing_listener_may_call_everything() {
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let addr = listener.local_addr().unwrap();
             let killer = socket2::Socket::from(listener.try_clone().unwrap());
-            let (tell, told) = std::sync::mpsc::sync_channel(64);
+            let (tell, told) = mpsc::sync_channel(64);
             let server = std::sync::OnceLock::new();
             let observer = Arc::new(Failing { server, takes_listeners, told: tell });
             let builder = Server::builder().backend(strategy).observer(Arc::clone(&observer));
@@ -403,4 +406,39 @@ fn who_is_told_of_a_failing_listener_may_call_everything() {
             drop(client);
         }
     }
+}
+
+/// Says how many threads there may be.
+struct ManyThreads(mpsc::Sender<usize>);
+
+impl Observer for ManyThreads {
+    fn many_threads(&self, threads: usize) {
+        self.0.send(threads).unwrap();
+    }
+}
+
+/// What a server with these settings tells of its threads, and its limit of connections.
+fn told_of_threads(builder: polyserve::Builder) -> (Option<usize>, usize) {
+    let (tell, told) = mpsc::channel();
+    let server = builder.observer(ManyThreads(tell)).bind("127.0.0.1:0").unwrap();
+    let handle = server.spawn(|_| Repeats).unwrap();
+    let max = handle.control().max_connections();
+    assert!(handle.drain(Duration::ZERO, Duration::from_secs(10)).finished_all);
+    let all: Vec<usize> = told.try_iter().collect();
+    assert!(all.len() <= 1, "{all:?}");
+    (all.first().copied(), max)
+}
+
+#[test]
+fn more_threads_than_usual_are_told_of() {
+    let builder = Server::builder;
+    let pool = |workers| ThreadPool::new(workers).stack_size(64 * 1024);
+    assert_eq!(told_of_threads(builder().backend(pool(2_049))).0, Some(2_049));
+    assert_eq!(told_of_threads(builder().backend(pool(4)).max_connections(3_000)).0, None);
+    let each = || builder().backend(ThreadPerConnection::new());
+    assert_eq!(told_of_threads(each()).0, None, "the default");
+    assert_eq!(told_of_threads(each().max_connections(2_048)).0, None);
+    let (told, max) = told_of_threads(each().max_connections(2_500));
+    // The limit of descriptors may leave room for fewer.
+    assert_eq!(told, Some(max).filter(|max| *max > 2_048));
 }

@@ -241,6 +241,10 @@ impl Observer for Said {
         self.0.limit_lowered(wanted, granted);
     }
 
+    fn many_threads(&self, threads: usize) {
+        self.0.many_threads(threads);
+    }
+
     fn drain_began(&self, grace: Duration, deadline: Duration) {
         self.0.drain_began(grace, deadline);
     }

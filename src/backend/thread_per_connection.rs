@@ -78,6 +78,7 @@ impl Backend for ThreadPerConnection {
     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
         check_count(acceptor.max_connections())?;
         acceptor.lower_ceiling(MAX_THREADS);
+        acceptor.tell_of_thread_each();
         let mut threads = Threads::new(self.threads.clone(), 0);
         while let Some(session) = acceptor.accept()? {
             threads.reap();

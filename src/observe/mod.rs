@@ -149,6 +149,12 @@ pub trait Observer: Send + Sync + 'static {
     /// of descriptors leaves room for. On the thread that builds.
     fn limit_lowered(&self, wanted: usize, granted: usize) {}
 
+    /// The backend may run as many as `threads` threads, because more than 2,048 were asked for: as
+    /// workers, or as connections that have one each. That works, but they take room among the
+    /// threads and memory maps of the process and of the system. (The default of 4,096 connections
+    /// is not told of.) Once, when the server starts.
+    fn many_threads(&self, threads: usize) {}
+
     /// A drain began: connections are accepted for `grace`, and what is left after `deadline` is
     /// closed by force; both are counted from now. On the thread that called for it.
     ///

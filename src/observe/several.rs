@@ -32,6 +32,7 @@ macro_rules! pass_on {
             accept_failed(addr: &Addr, error: &io::Error, pause: Option<Duration>);
             listener_failed(addr: &Addr, error: &io::Error);
             limit_lowered(wanted: usize, granted: usize);
+            many_threads(threads: usize);
             drain_began(grace: Duration, deadline: Duration);
             drain_listeners_closed();
             drain_told(live: usize);
@@ -110,6 +111,7 @@ mod tests {
         accept_failed(&Addr, &io::Error, Option<Duration>)
         listener_failed(&Addr, &io::Error)
         limit_lowered(usize, usize)
+        many_threads(usize)
         drain_began(Duration, Duration)
         drain_listeners_closed()
         drain_told(usize)
@@ -146,6 +148,7 @@ mod tests {
         observer.accept_failed(&addr, &error, None);
         observer.listener_failed(&addr, &error);
         observer.limit_lowered(2, 1);
+        observer.many_threads(3);
         observer.drain_began(second, second);
         observer.drain_listeners_closed();
         observer.drain_told(1);

@@ -93,6 +93,13 @@ impl Observer for StderrObserver {
         );
     }
 
+    fn many_threads(&self, threads: usize) {
+        eprintln!(
+            "polyserve: up to {threads} threads: \
+             see that the system's limits of threads and memory maps leave room for them"
+        );
+    }
+
     fn drain_began(&self, grace: Duration, deadline: Duration) {
         eprintln!(
             "polyserve: draining, accepting for {grace:?}, closing by force after {deadline:?}"

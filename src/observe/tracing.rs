@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// | level | events |
 /// |---|---|
 /// | error | `panicked`, `listener_failed` |
-/// | warn | `stalled`, `refused`, `accept_failed` with a pause, `limit_lowered`, `drain_deadline` with something left, `closed` for a failure of the server (`handler`, `io`, `backend`, `killed`) |
+/// | warn | `stalled`, `refused`, `accept_failed` with a pause, `limit_lowered`, `many_threads`, `drain_deadline` with something left, `closed` for a failure of the server (`handler`, `io`, `backend`, `killed`) |
 /// | info | `listening`, the other steps of a drain, `closed` because of what a peer did or did not do (time-outs, `decode`, `input_limit`, `slow_consumer` and the like) |
 /// | debug | `opened`, `closed` in order, `timed_out`, `backpressure_on` and `_off`, `accept_failed` without a pause |
 /// | trace | `accepted`, `batch` |
@@ -146,6 +146,10 @@ impl Observer for TracingObserver {
 
     fn limit_lowered(&self, wanted: usize, granted: usize) {
         event!(warn, "limit_lowered", wanted, granted);
+    }
+
+    fn many_threads(&self, threads: usize) {
+        event!(warn, "many_threads", threads);
     }
 
     fn drain_began(&self, grace: Duration, deadline: Duration) {

@@ -87,6 +87,7 @@ impl Backend for ThreadPool {
     fn run(&mut self, acceptor: &Acceptor) -> Result<(), ServeError> {
         let reactor =
             self.check().and_then(|()| Reactor::new(self.portable).map_err(ServeError::Start))?;
+        acceptor.tell_of_threads(self.workers);
         let shared = Arc::new(Shared::new(reactor, acceptor.clone(), self.workers));
         let mut threads = Threads::new(self.threads.clone(), 0);
         let result = self.start(&shared, &mut threads).and_then(|()| {
