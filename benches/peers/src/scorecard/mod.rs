@@ -41,11 +41,11 @@ fn figures(text: &mut String, logs: &Logs) {
     for Figure { name, step, first, world, measure } in figures::all() {
         let measured = measure(logs);
         let shown = measured.as_ref().map_or("*not measured*", |m| &m.text);
-        let complaint = match logs.step(step) {
-            Some(step) if step.code != 0 && measured.is_some() => " (**the command failed**)",
-            _ => "",
-        };
-        let [first, world] = [first, world].map(|target| judged(&target, measured.as_ref()));
+        let failed = logs.step(step).is_some_and(|step| step.code != 0);
+        let complaint = if failed { " (**the command failed**)" } else { "" };
+        // Of a run that failed, nothing is claimed.
+        let judge = |target| judged(&target, measured.as_ref().filter(|_| !failed));
+        let [first, world] = [first, world].map(judge);
         let _ = writeln!(text, "| {name} | {shown}{complaint} | {first} | {world} | `{step}` |");
     }
 }
