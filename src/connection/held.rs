@@ -7,7 +7,8 @@
 //! closed in the end.
 
 use super::{Connection, Env, PROBE_INTERVAL, Phase, State};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::in_one_order;
 use std::time::Instant;
 
 /// The sum, kept with the limit beside it.
@@ -42,6 +43,7 @@ impl Held {
             self.holders.fetch_add(one, Ordering::Relaxed);
         }
         self.total.fetch_add(now.wrapping_sub(before), Ordering::SeqCst);
+        in_one_order();
     }
 
     /// Whether a connection that holds `own` may be read. One that is not read so far has to wait
@@ -68,6 +70,7 @@ impl Held {
     /// Somebody wants to be woken when the total has fallen.
     pub(crate) fn await_fall(&self) {
         self.awaited.store(true, Ordering::SeqCst);
+        in_one_order();
     }
 
     /// Whether the total has fallen so far that those who wait for it are to be woken now.
@@ -136,7 +139,7 @@ impl Connection {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -172,5 +175,80 @@ mod tests {
         let held = Held::new(usize::MAX);
         held.change(0, usize::MAX / 2);
         assert!(held.allows(usize::MAX / 2, false));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::sync::Mutex;
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// A server with one connection that is not read because of what two others hold.
+    struct Server {
+        held: Held,
+        /// The connection is to be woken by whoever finds that the total has fallen.
+        starved: Mutex<bool>,
+        bell: Notify,
+    }
+
+    impl Server {
+        fn relieve(&self) {
+            let starved = std::mem::take(&mut *self.starved.lock().unwrap());
+            if starved {
+                self.bell.notify();
+            }
+        }
+
+        /// The end of a turn of the connection that holds `own`, as the pump has it. Whether it is
+        /// read from here on.
+        fn balance(&self, own: usize, was_starved: bool) -> bool {
+            let mut is_read = self.held.allows(own, was_starved);
+            if !is_read {
+                *self.starved.lock().unwrap() = true;
+                self.held.await_fall();
+                is_read = self.held.allows(own, true);
+            }
+            if self.held.has_fallen() {
+                self.relieve();
+            }
+            is_read
+        }
+
+        /// The end of a turn of one that gives back all that it holds.
+        fn give_back(&self, own: usize) {
+            self.held.change(own, 0);
+            if self.held.has_fallen() {
+                self.relieve();
+            }
+        }
+    }
+
+    /// Two connections give back what they hold while a third finds that it may not be read. It has
+    /// a turn again after the total has fallen, whatever the order.
+    #[test]
+    fn model_whoever_is_not_read_because_of_the_total_is_woken() {
+        let mut model = loom::model::Builder::new();
+        // All orders with at most four preemptions: those with more are too many to wait for.
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let held = Held::new(8);
+            [6, 3, 3].into_iter().for_each(|n| held.change(0, n));
+            let (starved, bell) = (Mutex::new(false), Notify::new());
+            let server = Arc::new(Server { held, starved, bell });
+            let others = [(); 2].map(|()| {
+                let server = Arc::clone(&server);
+                thread::spawn(move || server.give_back(3))
+            });
+            let mut was_starved = false;
+            while !server.balance(6, was_starved) {
+                was_starved = true;
+                server.bell.wait();
+            }
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert_eq!(server.held.total(), 6);
+        });
     }
 }

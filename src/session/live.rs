@@ -8,8 +8,9 @@ use crate::addr::Addr;
 use crate::connection::{Env, Tally, Tick};
 use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
 use crate::observe::{Counters, Snapshot};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// All live connections of a server. A connection is live from before its accept until its socket
@@ -383,5 +384,62 @@ mod tests {
     fn an_entry_is_small() {
         let size = size_of::<Option<Entry>>();
         assert!(size <= 40 + size_of::<Addr>(), "{size}");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::connection::{Limits, Timeouts};
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    /// How many connections there may be.
+    const MAX: usize = 2;
+
+    fn addr(port: u16) -> Addr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()
+    }
+
+    fn accepted(live: &Live, port: u16, env: &Env) -> LiveKey {
+        live.insert(addr(port), &addr(0), live.epoch, env).0
+    }
+
+    /// The server is full. One connection ends, and the other is exempt from the limit and ends
+    /// then, while the acceptor takes places for two more. It sleeps only as long as there is none,
+    /// whatever the order; and what is there at the end is what was let in.
+    #[test]
+    fn model_nobody_who_waits_for_a_place_is_forgotten() {
+        loom::model(|| {
+            let (live, bell) = (Arc::new(Live::default()), Arc::new(Notify::new()));
+            let env = Env::new(Limits::default(), Timeouts::default(), live.epoch);
+            let mut keys = (1..=2).map(|port| {
+                assert!(live.reserve(MAX));
+                accepted(&live, port, &env)
+            });
+            let (first, second) = (keys.next().unwrap(), keys.next().unwrap());
+            let ends = |key, exempt| {
+                let (live, bell) = (Arc::clone(&live), Arc::clone(&bell));
+                thread::spawn(move || {
+                    if exempt && live.set_counted(key, false) {
+                        bell.notify();
+                    }
+                    if live.release(key).0 {
+                        bell.notify();
+                    }
+                })
+            };
+            let threads = [ends(first, false), ends(second, true)];
+            for port in 3..=4 {
+                while !live.reserve(MAX) {
+                    bell.wait();
+                }
+                accepted(&live, port, &env);
+            }
+            assert!(!live.reserve(MAX), "one too many");
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!((live.count(), live.list(&env).len()), (2, 2));
+        });
     }
 }
