@@ -180,7 +180,7 @@ mod tests {
         let seen = Arc::new(Names::default());
         let unsized_one: Arc<dyn Observer> = Arc::clone(&seen) as _;
         let boxed: Box<dyn Observer> = Box::new(Arc::clone(&seen));
-        assert_eq!(names().len(), 19);
+        assert_eq!(names().len(), 20);
         assert_eq!(passed_on(&seen, &seen), names());
         assert_eq!(passed_on(&unsized_one, &seen), names());
         assert_eq!(passed_on(&boxed, &seen), names());
