@@ -174,8 +174,9 @@ pub(super) fn each_end_is_told_with_what_led_to_it(stage: &Stage) -> Asked {
 
 pub(super) fn time_outs_are_told_with_their_deadline(stage: &Stage) -> Asked {
     let mut timeouts = Timeouts::default();
-    timeouts.first_byte = (100 * MS).into();
-    timeouts.idle = (100 * MS).into();
+    // Longer than a busy machine keeps a client from its part of a handshake, or from its next byte.
+    timeouts.first_byte = (600 * MS).into();
+    timeouts.idle = (400 * MS).into();
     timeouts.message = (100 * MS).into();
     timeouts.half_closed = (100 * MS).into();
     timeouts.lingering_idle = 100 * MS;
