@@ -187,7 +187,7 @@ impl Script {
     /// use std::sync::Arc;
     ///
     /// let metrics = Arc::new(Prometheus::new());
-    /// let mut script = Script::new(|_peer| Framed::new(Lines::new(), |_line, _replies| panic!()));
+    /// let mut script = Script::new(|_peer| Framed::new(Lines::new(), |line, _replies| assert_eq!(line, "two")));
     /// script = script.observer(Arc::clone(&metrics));
     /// script.recv(b"one\n");
     /// let text = metrics.render(&Default::default());
