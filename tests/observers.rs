@@ -128,7 +128,8 @@ impl Case {
         let metrics = Arc::new(Prometheus::new());
         let mut timeouts = Timeouts::default();
         timeouts.message = Duration::from_millis(50).into();
-        let observers = (StderrObserver::new(), (TracingObserver::new(), Arc::clone(&metrics)));
+        let observers =
+            (StderrObserver::new(), (TracingObserver::new().batches(true), Arc::clone(&metrics)));
         let builder = Server::builder().backend(strategy).timeouts(timeouts).observer(observers);
         Self { metrics, builder }
     }
@@ -289,7 +290,7 @@ fn every_event_is_one_of_tracing_and_storms_are_cut_short() {
     let polyserve::testing::Event::Opened(id) = opened else { unreachable!() };
     let report = server.finish();
 
-    let observer = Arc::new(TracingObserver::new());
+    let observer = Arc::new(TracingObserver::new().batches(true));
     tracing::subscriber::with_default(Each(note), || {
         call_all(&observer, id);
         observer.drained(&report);

@@ -13,6 +13,8 @@ pub(crate) struct Env {
     pub(crate) held: Held,
     /// Somebody wants to be told what happens.
     pub(crate) observed: bool,
+    /// And of requests, by the turn.
+    pub(crate) batches: bool,
     /// How long a callback may take before that is told, if it is.
     pub(crate) stall: Option<Duration>,
     epoch: Instant,
@@ -51,12 +53,13 @@ impl Env {
     pub(crate) fn new(limits: Limits, timeouts: Timeouts, epoch: Instant) -> Self {
         let held = Held::new(limits.total_held);
         let phase = AtomicU8::new(Phase::Running as u8);
-        Self { limits, timeouts, held, observed: false, stall: None, epoch, phase }
+        Self { limits, timeouts, held, observed: false, batches: false, stall: None, epoch, phase }
     }
 
     /// There is somebody who wants to be told what happens.
-    pub(crate) fn observed(mut self) -> Self {
+    pub(crate) fn observed(mut self, batches: bool) -> Self {
         self.observed = true;
+        self.batches = batches;
         self.stall = self.timeouts.stall.get();
         self
     }

@@ -18,6 +18,7 @@ mod env;
 mod extras;
 mod held;
 mod limits;
+mod stalls;
 mod tally;
 mod wants;
 
@@ -25,6 +26,7 @@ pub(crate) use closing::guarded;
 pub(crate) use env::{Env, Phase, Tick};
 pub(crate) use extras::{Extras, LayerState};
 pub use limits::{AtLimit, Limits, Timeouts};
+pub(crate) use stalls::StallWatch;
 pub(crate) use tally::{Standing, Tally};
 pub use wants::{Ready, Turn, Wants};
 
@@ -149,6 +151,8 @@ pub(crate) struct Around<'a> {
     pub(crate) env: &'a Env,
     pub(crate) facts: &'a dyn Facts,
     pub(crate) tally: &'a Tally,
+    /// What the thread knows of stalls, if somebody is told of them.
+    pub(crate) stalls: Option<&'a mut StallWatch>,
     pub(crate) now: Instant,
 }
 
@@ -215,6 +219,11 @@ impl Connection {
     /// Whether the peer is not read because of the output.
     fn is_throttled(&self) -> bool {
         self.flags.throttle.is_on()
+    }
+
+    /// Whether something is to be told of the throttle.
+    pub(crate) fn has_throttle_change(&self) -> bool {
+        matches!(self.flags.throttle, Throttle::On | Throttle::OffUntold)
     }
 
     /// What is to be told of the throttle, if that has changed: whether it is on.
@@ -781,9 +790,15 @@ impl Around<'_> {
     pub(crate) fn note_time(&mut self, which: Callback) {
         let began = self.now;
         self.now = self.facts.clock().max(began);
-        let Some(threshold) = self.env.stall else { return };
-        let took = self.now.saturating_duration_since(began);
-        if took > threshold && !self.facts.may_block() {
+        if self.stalls.as_mut().is_some_and(|stalls| !stalls.is_soon(self.now)) {
+            self.judge_stall(which, began);
+        }
+    }
+
+    #[cold]
+    fn judge_stall(&mut self, which: Callback, began: Instant) {
+        let (Some(stalls), Some(most)) = (&mut self.stalls, self.env.stall) else { return };
+        if let Some(took) = stalls.judge(began, self.now, most) {
             self.facts.note(Note::Stalled(which, took));
         }
     }

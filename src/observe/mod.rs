@@ -20,10 +20,12 @@ pub use prometheus::Prometheus;
 pub use stderr::StderrObserver;
 
 use crate::addr::Addr;
+use crate::connection::drop_payload;
 use crate::handler::{CloseReason, ConnectionId, Note, Peer};
 use crate::shutdown::DrainReport;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// Is told what happens in a server. Every method does nothing by default.
@@ -51,8 +53,9 @@ use std::time::Duration;
 /// the crate never show those.
 ///
 /// A server without an observer pays nothing for it. With one, the methods about single connections
-/// are called a few times in a connection's life; [`batch`](Self::batch) alone is called as often as
-/// something is served.
+/// are called a few times in a connection's life, and a request costs as good as nothing;
+/// [`batch`](Self::batch) alone is called as often as something is served, and only if
+/// [`wants_batches`](Self::wants_batches) says so.
 ///
 /// # Several at once
 ///
@@ -100,8 +103,15 @@ pub trait Observer: Send + Sync + 'static {
     /// A turn of a connection has served requests: for [`Framed`](crate::Framed) those frames that
     /// were decoded and given to the service, for other handlers what they
     /// [say](crate::Context::count_requests), or one for each `on_data`. Once for each turn in which
-    /// there were any, so up to once for each request; the only method that is called that often.
+    /// there were any, so up to once for each request; the only method that is called that often. It
+    /// is called only if [`wants_batches`](Self::wants_batches) says `true`.
     fn batch(&self, batch: &Batch<'_>) {}
+
+    /// Whether [`batch`](Self::batch) is to be called. Asked once, when the server is built.
+    /// Default: `false`.
+    fn wants_batches(&self) -> bool {
+        false
+    }
 
     /// A peer does not take its output as fast as it asks for more: `held` bytes, more than
     /// [`Limits::output_high`](crate::Limits::output_high), wait for it, so it is not read any more.
@@ -224,6 +234,14 @@ impl fmt::Display for Refusal<'_> {
             Refusal::Backend(error) => error.fmt(f),
         }
     }
+}
+
+/// Whether an observer wants to be told of batches. One that panics does not.
+pub(crate) fn wants_batches(observer: &dyn Observer) -> bool {
+    catch_unwind(AssertUnwindSafe(|| observer.wants_batches())).unwrap_or_else(|payload| {
+        drop_payload(Err::<(), _>(payload));
+        false
+    })
 }
 
 /// Tells what a connection has noted.

@@ -44,10 +44,23 @@ macro_rules! pass_on {
         $($method:ident($($arg:ident: $type:ty),*);)*
     ) => {
         impl<$($generics)*> Observer for $what {
+            fn wants_batches(&self) -> bool {
+                pass_on!(@any $kind self)
+            }
+
             $(fn $method(&self $(, $arg: $type)*) {
                 pass_on!(@body $kind self $method $($arg)*)
             })*
         }
+    };
+    (@any one $this:ident) => {
+        (**$this).wants_batches()
+    };
+    (@any pair $this:ident) => {
+        $this.0.wants_batches() || $this.1.wants_batches()
+    };
+    (@any each $this:ident) => {
+        $this.iter().any(|observer| observer.wants_batches())
     };
     (@body one $this:ident $method:ident $($arg:ident)*) => {
         (**$this).$method($($arg),*)
@@ -74,6 +87,7 @@ fn alone(tell: impl FnOnce()) {
     drop_payload(catch_unwind(AssertUnwindSafe(tell)));
 }
 
+#[allow(clippy::missing_trait_methods)] // a test needs those that it is about
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +203,21 @@ mod tests {
         let twice: Vec<_> = names().into_iter().flat_map(|name| [name, name]).collect();
         assert_eq!(passed_on(&(Arc::clone(&seen), Arc::clone(&seen)), &seen), twice);
         assert_eq!(passed_on(&vec![Arc::clone(&seen); 2], &seen), twice);
+    }
+
+    #[test]
+    fn batches_are_wanted_if_one_wants_them() {
+        struct Wants(bool);
+        impl Observer for Wants {
+            fn wants_batches(&self) -> bool {
+                self.0
+            }
+        }
+        for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
+            assert_eq!((Wants(a), Wants(b)).wants_batches(), a || b);
+            assert_eq!(vec![Some(Arc::new(Wants(a))), None].wants_batches(), a);
+            assert_eq!((Box::new(Wants(b)) as Box<dyn Observer>).wants_batches(), b);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// | warn | `stalled`, `refused`, `accept_failed` with a pause, `limit_lowered`, `many_threads`, `drain_deadline` with something left, `closed` for a failure of the server (`handler`, `io`, `backend`, `killed`) |
 /// | info | `listening`, the other steps of a drain, `closed` because of what a peer did or did not do (time-outs, `decode`, `input_limit`, `slow_consumer` and the like) |
 /// | debug | `opened`, `closed` in order, `timed_out`, `backpressure_on` and `_off`, `accept_failed` without a pause |
-/// | trace | `accepted`, `batch` |
+/// | trace | `accepted`; `batch`, if [`batches`](Self::batches) asks for it |
 ///
 /// What a peer can cause is at most one event in five seconds of each kind (and reason, deadline or
 /// callback) at the levels from `info` on; the field `left_out` says how many were not told since
@@ -38,12 +38,20 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct TracingObserver {
     rate: Rate,
+    batches: bool,
 }
 
 impl TracingObserver {
     /// An observer that has told nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether to tell of requests, one event for each turn in which there were some. Default:
+    /// `false`, because that costs something for each request, whatever level is on.
+    pub fn batches(mut self, batches: bool) -> Self {
+        self.batches = batches;
+        self
     }
 
     /// Whether an event that a peer can cause may be told now, and how many were left out.
@@ -76,6 +84,10 @@ impl Observer for TracingObserver {
 
     fn opened(&self, id: ConnectionId, peer: &Peer) {
         event!(debug, "opened", connection = id.get(), peer = %Who(peer));
+    }
+
+    fn wants_batches(&self) -> bool {
+        self.batches
     }
 
     fn batch(&self, batch: &Batch<'_>) {

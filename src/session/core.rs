@@ -6,7 +6,7 @@ use crate::connection::{Env, Limits, Phase, Timeouts, drop_payload};
 use crate::handler::{ConnectionId, ConnectionInfo, ControlTarget, Handler, Peer, Wake};
 use crate::layer::Layer;
 use crate::net::WakeFd;
-use crate::observe::{Observer, Snapshot};
+use crate::observe::{Observer, Snapshot, wants_batches};
 use crate::shutdown::{DrainReport, Shutdown};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,7 +69,10 @@ impl Core {
     ) -> Self {
         let env = Env::new(limits, timeouts, Instant::now());
         Self {
-            env: if observer.is_some() { env.observed() } else { env },
+            env: match &observer {
+                Some(observer) => env.observed(wants_batches(&**observer)),
+                None => env,
+            },
             live: Live::default(),
             shutdown: Shutdown::default(),
             observer,

@@ -1,6 +1,6 @@
 //! The buffers of a thread that runs sessions.
 
-use std::time::Instant;
+use crate::connection::StallWatch;
 
 /// A thread's input and output buffers, lent to every session that it runs.
 ///
@@ -9,8 +9,7 @@ pub struct Scratch {
     pub(crate) input: Vec<u8>,
     pub(crate) output: Vec<u8>,
     pub(crate) may_block: bool,
-    /// When the last turn on this thread ended, as far as it looked at the clock.
-    pub(crate) seen: Option<Instant>,
+    pub(crate) stalls: StallWatch,
 }
 
 /// One read's worth: 16 KiB make 1 MiB messages cost 1.7 times as much, more gains nothing.
@@ -19,7 +18,12 @@ const BUFFER: usize = 64 * 1024;
 impl Scratch {
     /// Buffers for a thread on which handlers should not block, such as that of an event loop.
     pub fn new() -> Self {
-        Self { input: vec![0; BUFFER], output: Vec::new(), may_block: false, seen: None }
+        Self {
+            input: vec![0; BUFFER],
+            output: Vec::new(),
+            may_block: false,
+            stalls: StallWatch::default(),
+        }
     }
 
     /// Says whether handlers may block on this thread: what

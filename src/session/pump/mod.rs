@@ -7,7 +7,9 @@ mod output;
 
 use super::orders::Order;
 use super::scratch::Scratch;
-use crate::connection::{Around, AtLimit, Connection, Env, Phase, Ready, Tally, Tick, Turn};
+use crate::connection::{
+    Around, AtLimit, Connection, Env, Phase, Ready, StallWatch, Tally, Tick, Turn,
+};
 use crate::handler::{Callback, CloseReason, Facts, Handler, Note, Signals};
 use crate::net::{IoClass, Stream, io_class};
 use std::io;
@@ -65,6 +67,22 @@ impl Transport for Stream {
     }
 }
 
+/// What surrounds the connection of a turn. (A macro, because it borrows some of the pump's fields
+/// while others are in use.)
+macro_rules! surround {
+    ($pump:ident) => {
+        crate::connection::Around {
+            out: $pump.out,
+            env: $pump.env,
+            facts: $pump.host,
+            tally: $pump.tally,
+            stalls: $pump.stalls.as_deref_mut(),
+            now: $pump.now,
+        }
+    };
+}
+use surround;
+
 /// What the pump needs from the server besides.
 pub(crate) trait Host: Facts {
     fn env(&self) -> &Env;
@@ -116,8 +134,8 @@ pub(crate) struct Pump<'a, T> {
     pub(crate) now: Instant,
     pub(crate) input: &'a mut [u8],
     pub(crate) out: &'a mut Vec<u8>,
-    /// When the thread last looked at the clock.
-    seen: &'a mut Option<Instant>,
+    /// The thread's watch for stalls, where there may be none and somebody is told of them.
+    stalls: Option<&'a mut StallWatch>,
     /// How much the connection had sent before this turn.
     sent_before: u64,
     /// How much it had received.
@@ -148,6 +166,8 @@ impl<'a, T: Transport> Pump<'a, T> {
         scratch: &'a mut Scratch,
     ) -> Self {
         scratch.output.clear();
+        let env = host.env();
+        let watches = env.stall.is_some() && !scratch.may_block;
         Self {
             sent_before: tally.sent(),
             received_before: tally.received(),
@@ -158,9 +178,9 @@ impl<'a, T: Transport> Pump<'a, T> {
             tally,
             io,
             host,
-            env: host.env(),
+            env,
             now,
-            seen: &mut scratch.seen,
+            stalls: Some(&mut scratch.stalls).filter(|_| watches),
             input: &mut scratch.input,
             out: &mut scratch.output,
         }
@@ -169,12 +189,12 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// Does what there is to do. `received` is the outcome of a read into the thread's input buffer
     /// that the caller has made already.
     pub(crate) fn turn(mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
-        if self.env.observed {
-            self.note_start();
+        if self.env.batches {
+            self.requests_before = self.tally.requests();
         }
         let turn = self.run(ready, received);
         self.tally.publish(self.conn.standing());
-        if self.env.observed {
+        if self.env.batches || self.conn.has_throttle_change() {
             self.tell();
         }
         turn
@@ -260,20 +280,14 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
     }
 
-    fn note_start(&mut self) {
-        // A backend may have taken its instant before it gave others their turns, which are not to
-        // be counted as this one's.
-        self.now = self.seen.map_or(self.now, |seen| seen.max(self.now));
-        self.requests_before = self.tally.requests();
-    }
-
     /// Tells what came of this turn.
     fn tell(&mut self) {
-        *self.seen = Some(self.now);
-        if self.conn.was_released() {
-            return; // all was told before `closed`
+        if self.conn.was_released() || !self.env.observed {
+            return; // all was told before `closed`, or nobody is told
         }
-        self.tell_batch();
+        if self.env.batches {
+            self.tell_batch();
+        }
         if let Some(on) = self.conn.take_throttle_change() {
             self.host.note(Note::Throttled(on, self.conn.output_held()));
         }
@@ -289,7 +303,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
-        let mut around = surround(self.out, self.host, self.env, self.tally, self.now);
+        let mut around = surround!(self);
         let result = call(self.conn, &mut around);
         // A callback may have taken its time.
         self.now = around.now;
@@ -456,7 +470,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             }
             Ok(n) => {
                 let bytes = &self.input[..n];
-                let mut around = surround(self.out, self.host, self.env, self.tally, self.now);
+                let mut around = surround!(self);
                 self.conn.data(bytes, &mut around);
                 self.now = around.now;
                 Got::Bytes(n)
@@ -581,15 +595,4 @@ impl<'a, T: Transport> Pump<'a, T> {
         self.out.clear();
         Turn::Closed
     }
-}
-
-/// What surrounds the connection of a turn.
-fn surround<'a>(
-    out: &'a mut Vec<u8>,
-    host: &'a dyn Host,
-    env: &'a Env,
-    tally: &'a Tally,
-    now: Instant,
-) -> Around<'a> {
-    Around { out, env, facts: host, tally, now }
 }

@@ -82,7 +82,7 @@ impl<T: Transport> Pump<'_, T> {
         let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
         match result {
             Ok(n) => {
-                let around = surround(self.out, self.host, self.env, self.tally, self.now);
+                let around = surround!(self);
                 self.conn.progressed(n, &around);
                 self.full = self.conn.has_output();
             }
@@ -193,14 +193,14 @@ impl<T: Transport> Pump<'_, T> {
     }
 
     pub(super) fn release(&mut self) {
-        if self.env.observed {
+        if self.env.batches {
             self.tell_batch();
         }
         let host = self.host;
         let reason = self.conn.take_reason();
         host.ended(self.conn, &reason);
         self.conn.release_handler(&reason, &|note| host.note(note));
-        if self.env.stall.is_some() {
+        if self.stalls.is_some() {
             // The clock is not read after `on_close` otherwise: there is nothing left to count.
             self.around(|_, around| around.note_time(Callback::OnClose));
         }

@@ -420,6 +420,10 @@ struct Sums {
 }
 
 impl Observer for Sums {
+    fn wants_batches(&self) -> bool {
+        true
+    }
+
     fn batch(&self, batch: &Batch<'_>) {
         self.requests.fetch_add(batch.requests, Ordering::SeqCst);
         self.received.fetch_add(batch.received, Ordering::SeqCst);
@@ -508,6 +512,10 @@ struct Reacts<F>(F);
 macro_rules! react {
     ($($method:ident($($type:ty),*);)*) => {
         impl<F: Fn(&'static str) + Send + Sync + 'static> Observer for Reacts<F> {
+            fn wants_batches(&self) -> bool {
+                true
+            }
+
             $(fn $method(&self, $(_: $type),*) {
                 (self.0)(stringify!($method));
             })*

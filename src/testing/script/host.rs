@@ -55,7 +55,10 @@ impl Shared {
         let tally = Tally::new();
         tally.restart(env.tick(began));
         Self {
-            env: if observer.is_some() { env.observed() } else { env },
+            env: match &observer {
+                Some(observer) => env.observed(observer.wants_batches()),
+                None => env,
+            },
             tally,
             observer,
             began,
