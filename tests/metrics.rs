@@ -7,9 +7,7 @@ mod process;
 use polyserve::codec::Lines;
 use polyserve::observe::{Callback, Deadline, Prometheus};
 use polyserve::testing::{Script, TestServer};
-use polyserve::{
-    Action, CloseKind, Framed, Server, SocketOptions, Strategy, Timeouts, observe::Snapshot,
-};
+use polyserve::{Action, CloseKind, Framed, Server, SocketOptions, Strategy, observe::Snapshot};
 use process::{ServerProcess, example, has, run, run_well, skip};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,17 +19,15 @@ use std::time::{Duration, Instant};
 /// Metrics of something of everything, and the text.
 fn eventful() -> (Arc<Prometheus>, Snapshot) {
     let metrics = Arc::new(Prometheus::new());
-    let mut timeouts = Timeouts::default();
-    timeouts.idle = Duration::from_millis(50).into();
     let builder = Server::builder()
         .backend(Strategy::EventLoop(Some(1)))
-        .timeouts(timeouts)
         .socket_options(SocketOptions::new().with_send_buffer(Some(16 * 1024)))
         .observer(Arc::clone(&metrics));
     let server = TestServer::with(builder, |_peer| {
         Framed::new(Lines::new(), |line: &str, replies| {
             assert!(line != "panic", "it was told to");
             if line == "stall" {
+                replies.context().set_idle_timeout(Duration::from_millis(50));
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_millis(150) {
                     std::hint::spin_loop();
