@@ -6,6 +6,7 @@
 //! cargo bench --bench instructions                  # the table of docs/benchmarks.md: some minutes
 //! cargo bench --bench instructions -- --test        # the event loop, with fewer requests
 //! cargo bench --bench instructions -- profile       # which functions they are in
+//! cargo bench --bench instructions -- profile Idle  # and with one thing on
 //! ```
 //! The server is this program once more, under valgrind. It serves so many requests, and so many
 //! more in another run: the difference is what the requests took, and nothing of the start is in it.

@@ -42,7 +42,8 @@ pub(crate) fn main() {
         return println!("SKIP: valgrind cannot be run");
     }
     if args.iter().any(|arg| arg == "profile") {
-        return profile();
+        let named = args.iter().find_map(|arg| arg.parse::<Variant>().ok());
+        return profile(named.unwrap_or(Variant::Everything));
     }
     if args.iter().any(|arg| arg == "--test") {
         return table(&BACKENDS[..1], FEW_REQUESTS);
@@ -93,13 +94,14 @@ fn counted(backend: &str, variant: Variant, requests: u64) -> (Counted, Counted)
     (count(backend, variant, BEFORE), count(backend, variant, BEFORE + requests))
 }
 
-/// Which functions the instructions are in, with everything on.
-fn profile() {
+/// Which functions the instructions are in.
+fn profile(variant: Variant) {
     for backend in BACKENDS {
         println!("\n#### Where the instructions of `{backend}` are, for each 64-byte echo\n");
+        println!("On: {}\n", variant.describe());
         println!("| function | instructions |");
         println!("|---|---:|");
-        let (before, after) = counted(backend, Variant::Everything, REQUESTS);
+        let (before, after) = counted(backend, variant, REQUESTS);
         let mut each: BTreeMap<String, f64> = BTreeMap::new();
         for (function, n) in after.functions {
             let n = n - before.functions.get(&function).copied().unwrap_or(0).min(n);

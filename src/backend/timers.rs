@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Moment, u64)>>,
+    /// The nearest of them, which is asked for again and again.
+    next: Option<Instant>,
+    /// What was set last: deadlines by the coarse clock are the same for everybody within a tick.
+    last: Option<(Instant, Moment)>,
 }
 
 /// For when a session's wake-up is set.
@@ -45,37 +49,63 @@ impl Moment {
 impl Timers {
     /// Sees to it that the session under `key` is asked at its deadline at the latest. Returns
     /// whether that is now the nearest wake-up of all.
+    #[inline]
     pub(crate) fn set(
         &mut self,
         key: Key,
         state: &mut TimerState,
         deadline: Option<Instant>,
     ) -> bool {
-        let Some(deadline) = deadline.map(Moment::of).filter(|at| state.is_later(*at)) else {
+        let Some(deadline) = deadline else { return false };
+        match self.last {
+            Some((last, moment)) if last == deadline && !state.is_later(moment) => false,
+            _ => self.set_nearer(key, state, deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn set_nearer(&mut self, key: Key, state: &mut TimerState, deadline: Instant) -> bool {
+        let moment = self.moment(deadline);
+        if !state.is_later(moment) {
             return false;
-        };
-        let nearest = self.heap.peek().is_none_or(|Reverse((next, _))| deadline < *next);
-        state.0 = Some(deadline);
-        self.heap.push(Reverse((deadline, key.to_u64())));
+        }
+        let nearest = self.heap.peek().is_none_or(|Reverse((next, _))| moment < *next);
+        state.0 = Some(moment);
+        self.heap.push(Reverse((moment, key.to_u64())));
+        if nearest {
+            self.next = Some(moment.instant());
+        }
         nearest
+    }
+
+    fn moment(&mut self, deadline: Instant) -> Moment {
+        match self.last {
+            Some((last, moment)) if last == deadline => moment,
+            _ => self.last.insert((deadline, Moment::of(deadline))).1,
+        }
     }
 
     /// When the nearest wake-up is.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| at.instant())
+        self.next
     }
 
     /// Takes one wake-up that is due. It counts if [`TimerState::fires`] says so.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Key, Moment)> {
-        if self.heap.peek()?.0.0 > Moment::of(now) {
+        if self.next? > now {
             return None;
         }
         let Reverse((at, key)) = self.heap.pop()?;
+        self.next = self.heap.peek().map(|Reverse((next, _))| next.instant());
         Some((Key::from_u64(key), at))
     }
 }
 
 impl TimerState {
+    pub(crate) fn is_set(self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether no wake-up is set up to this instant.
     pub(crate) fn is_later_than(self, deadline: Instant) -> bool {
         self.is_later(Moment::of(deadline))

@@ -3,7 +3,7 @@
 //! Deadlines are lazy. Moving one is an assignment; the wake-up that was set for the earlier
 //! instant finds nothing due and asks again.
 
-use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State};
+use super::{Around, Connection, Env, PROBE_INTERVAL, Phase, State, Time};
 use crate::handler::{Callback, CloseReason, Deadline, Note};
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,11 @@ const LATE: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// When something is due next.
-    pub(super) fn next_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
-        let idle = [self.idle_deadline(env, now), self.fresh_until(env, now)];
-        let idle = idle.into_iter().flatten().min();
-        let Some(extras) = &self.extras else { return idle };
+    pub(super) fn next_deadline(&self, time: Time<'_>) -> Option<Instant> {
+        let idle = self.idle_deadline(time);
+        let Some(extras) = &self.extras else {
+            return earlier(idle, self.fresh_until(time));
+        };
         let linger = extras
             .linger
             .as_ref()
@@ -27,6 +28,7 @@ impl Connection {
             .map(|linger| linger.idle_deadline.min(linger.deadline));
         [
             idle,
+            self.fresh_until(time),
             linger,
             extras.timer,
             extras.message_deadline.filter(|_| !self.is_throttled()),
@@ -39,12 +41,33 @@ impl Connection {
         .min()
     }
 
+    /// Whether there is no clock but the idle time-out. Nothing can be due then right after the peer
+    /// was heard, and the deadline has moved away.
+    pub(crate) fn counts_silence_alone(&self) -> bool {
+        let f = &self.flags;
+        self.state == State::Open
+            && self.extras.is_none()
+            && f.any_data
+            && !(f.busy || f.paused || self.saw_eof())
+    }
+
+    /// Whether the deadline that was told last is that of the idle time-out, which can only have moved
+    /// away since.
+    pub(crate) fn has_told_of_silence(&self) -> bool {
+        self.flags.told_of_silence && self.counts_silence_alone()
+    }
+
+    /// The deadline as it is now is told.
+    pub(crate) fn note_told(&mut self) {
+        self.flags.told_of_silence = self.counts_silence_alone();
+    }
+
     /// Whether a deadline has passed that a byte of the peer would have moved: whoever keeps it
     /// should look for one before.
-    pub(crate) fn is_silence_due(&self, env: &Env, now: Instant) -> bool {
+    pub(crate) fn is_silence_due(&self, time: Time<'_>) -> bool {
         let message = self.extras.as_ref().and_then(|e| e.message_deadline);
         let message = message.filter(|_| !self.is_throttled());
-        is_due(self.idle_deadline(env, now), now) || is_due(message, now)
+        is_due(self.idle_deadline(time), time.now) || is_due(message, time.now)
     }
 
     /// Whether the stall clock ran out some time ago: the process was stopped, say. Right when it
@@ -71,7 +94,7 @@ impl Connection {
         if self.is_taken() {
             return; // the clocks are those of the new owner
         }
-        if let Some(deadline) = self.passed(around.env, now) {
+        if let Some(deadline) = self.passed(around.time()) {
             return self.time_out(deadline, around);
         }
         let Some(extras) = &mut self.extras else { return };
@@ -83,22 +106,26 @@ impl Connection {
     }
 
     /// Whether a drain should wait for the first word of a connection that was accepted just now.
-    pub(crate) fn is_fresh(&self, env: &Env, now: Instant) -> bool {
-        self.fresh_until(env, now).is_some_and(|until| now < until)
+    pub(crate) fn is_fresh(&self, time: Time<'_>) -> bool {
+        self.fresh_until(time).is_some_and(|until| time.now < until)
     }
 
     /// When a drain has waited for the first word for long enough. Nothing is waited for from whoever
     /// is at work already, or does not read.
-    fn fresh_until(&self, env: &Env, now: Instant) -> Option<Instant> {
-        let waits = env.phase() == Phase::Draining
-            && !(self.flags.any_data || self.saw_eof() || self.was_told());
+    #[inline]
+    fn fresh_until(&self, time: Time<'_>) -> Option<Instant> {
+        if self.flags.any_data || time.env.phase() != Phase::Draining {
+            return None;
+        }
+        let waits = !(self.saw_eof() || self.was_told());
         let since = self.idle_since().filter(|_| waits)?;
-        env.after(since, FRESH, now)
+        time.after(since, FRESH)
     }
 
     /// The deadline that has passed, if one has.
-    fn passed(&self, env: &Env, now: Instant) -> Option<Deadline> {
-        if is_due(self.idle_deadline(env, now), now) {
+    fn passed(&self, time: Time<'_>) -> Option<Deadline> {
+        let now = time.now;
+        if is_due(self.idle_deadline(time), now) {
             let first = self.awaits_first_byte();
             return Some(if first { Deadline::FirstByte } else { Deadline::Idle });
         }
@@ -140,7 +167,8 @@ impl Connection {
     }
 
     /// The instant at which the peer has been silent for too long, where that counts.
-    fn idle_deadline(&self, env: &Env, now: Instant) -> Option<Instant> {
+    #[inline]
+    fn idle_deadline(&self, time: Time<'_>) -> Option<Instant> {
         let counts = match self.state {
             State::New => true,
             State::Open => {
@@ -154,12 +182,13 @@ impl Connection {
         let own = self.extras.as_ref().and_then(|e| e.idle_timeout);
         let timeout = match own {
             Some(own) => own,
-            None if self.awaits_first_byte() => env.timeouts.first_byte,
-            None => env.timeouts.idle,
+            None if self.awaits_first_byte() => time.env.timeouts.first_byte,
+            None => time.env.timeouts.idle,
         };
-        env.after(self.idle_since, timeout.get()?, now)
+        time.after(self.idle_since, timeout.get()?)
     }
 
+    #[inline]
     fn awaits_first_byte(&self) -> bool {
         let own = self.extras.as_ref().and_then(|e| e.idle_timeout);
         !self.flags.any_data && own.is_none()
@@ -202,6 +231,13 @@ impl Connection {
             let timeout = around.env.timeouts.half_closed.get();
             self.extras().half_closed_deadline = timeout.and_then(|d| around.now.checked_add(d));
         }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }
 

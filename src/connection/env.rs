@@ -47,6 +47,11 @@ impl Tick {
     pub(crate) fn until(self, now: Tick) -> u32 {
         (now.0.wrapping_sub(self.0) as i32).max(0).unsigned_abs()
     }
+
+    /// Whether it lies ahead of another.
+    pub(super) fn is_after(self, other: Tick) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) > 0
+    }
 }
 
 impl Env {
@@ -104,7 +109,14 @@ impl Env {
         Tick::LENGTH * age
     }
 
-    fn tick_start(&self, now: Instant) -> Instant {
+    /// When the server's clock began.
+    pub(super) fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// When the tick of `now` began.
+    pub(super) fn tick_start(&self, now: Instant) -> Instant {
+        let now = now.max(self.epoch); // what was before belongs to the first tick
         let since = now.saturating_duration_since(self.epoch);
         let into = since.subsec_nanos() % Tick::LENGTH.as_nanos() as u32;
         now.checked_sub(Duration::from_nanos(into.into())).unwrap_or(now)

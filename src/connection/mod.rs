@@ -13,6 +13,7 @@
 //! [wants](Connection::wants). Nothing here is called again for a connection that is `Done`.
 
 mod closing;
+mod coarse;
 mod deadlines;
 mod env;
 mod extras;
@@ -23,6 +24,7 @@ mod tally;
 mod wants;
 
 pub(crate) use closing::guarded;
+pub(crate) use coarse::{CoarseClock, Time};
 pub(crate) use env::{Env, Phase, Tick};
 pub(crate) use extras::{Extras, LayerState};
 pub use limits::{AtLimit, Limits, Timeouts};
@@ -91,6 +93,8 @@ struct Flags {
     released: bool,
     /// The end is to be a reset.
     reset: bool,
+    /// Whoever gives it turns was told last when it will have been idle for too long.
+    told_of_silence: bool,
 }
 
 /// Whether the peer has finished sending. (One byte: two flags would make each session larger.)
@@ -153,6 +157,7 @@ pub(crate) struct Around<'a> {
     pub(crate) tally: &'a Tally,
     /// What the thread knows of stalls, if somebody is told of them.
     pub(crate) stalls: Option<&'a mut StallWatch>,
+    pub(crate) clock: &'a CoarseClock,
     pub(crate) now: Instant,
 }
 
@@ -370,7 +375,16 @@ impl Connection {
         }
     }
 
-    pub(crate) fn wants(&self, env: &Env, now: Instant) -> Wants {
+    pub(crate) fn wants(&self, time: Time<'_>) -> Wants {
+        let deadline = match self.state {
+            State::New if !self.has_layer() => None,
+            _ => self.next_deadline(time),
+        };
+        Wants { deadline, ..self.wants_but_deadline(time.env) }
+    }
+
+    /// What it wants for now, without what it wants later.
+    pub(crate) fn wants_but_deadline(&self, env: &Env) -> Wants {
         if self.state == State::New && !self.has_layer() {
             return Wants { again: true, ..Wants::default() };
         }
@@ -380,7 +394,7 @@ impl Connection {
             read: self.wants_bytes() && !more,
             write: self.has_output(),
             again: self.wants_again(env) || more,
-            deadline: self.next_deadline(env, now),
+            deadline: None,
         }
     }
 
@@ -606,7 +620,7 @@ impl Connection {
         around.tally.add_received(n);
         self.flags.any_data = true;
         self.note_work();
-        self.idle_since = around.env.tick(around.now);
+        self.idle_since = around.time().tick();
     }
 
     fn show_held(&mut self, around: &mut Around<'_>) {
@@ -636,7 +650,7 @@ impl Connection {
         let action =
             self.call(around, Callback::OnData, |handler, cx| handler.on_data(&mut input, cx));
         // The peer was not silent while the callback took its time: it was waiting.
-        self.idle_since = around.env.tick(around.now);
+        self.idle_since = around.time().tick();
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
         match action {
@@ -760,11 +774,11 @@ impl Connection {
         }
         if let Some(busy) = requests.busy {
             if std::mem::replace(&mut self.flags.busy, busy) && !busy {
-                self.idle_since = around.env.tick(around.now);
+                self.idle_since = around.time().tick();
             }
         }
         if requests.resume {
-            self.resume(around.env.tick(around.now));
+            self.resume(around.time().tick());
         }
         if let Some(timer) = requests.timer {
             let at = timer.and_then(|after| around.now.checked_add(after));
@@ -784,6 +798,10 @@ impl Connection {
 }
 
 impl Around<'_> {
+    pub(crate) fn time(&self) -> Time<'_> {
+        Time { env: self.env, clock: self.clock, now: self.now }
+    }
+
     /// A callback has returned. All clocks count from here on, however long it took; and if it has
     /// held up a thread that others need, that is told. What it took is counted from the last look
     /// at the clock, so that it takes no second one.

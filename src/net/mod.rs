@@ -2,6 +2,7 @@
 
 #[cfg(feature = "activation")]
 pub mod activation;
+mod alarm;
 mod bind_addr;
 mod bind_error;
 mod connect;
@@ -22,6 +23,7 @@ pub use bind_error::{BindError, BindErrorKind};
 pub use listener::Listener;
 pub use options::{Keepalive, SocketOptions, Stale};
 
+pub(crate) use alarm::Alarm;
 pub(crate) use connect::connect;
 #[cfg(feature = "testing")]
 pub(crate) use connect::connect_tcp;

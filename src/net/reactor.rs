@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// Keys from here on are the reactor's own; `polling` keeps the highest for itself.
 pub(crate) const FIRST_RESERVED_KEY: u64 = u64::MAX - 15;
 
+/// The key of an [`Alarm`](super::Alarm), whose events end a wait and are nobody's.
+#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+pub(super) const ALARM: u64 = FIRST_RESERVED_KEY + 2;
+
 /// The longest wait of the portable way. It turns a wake-up that a system loses (open reports
 /// against kqueue, polling PR 265) into a delay.
 const PORTABLE_CAP: Duration = Duration::from_millis(500);
@@ -88,9 +92,18 @@ impl Reactor {
     /// Waits until something is ready, the bell rings, or the deadline has passed. The events of
     /// the wait before are forgotten. It may end with none for no reason.
     pub(crate) fn wait(&self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait_for(events, deadline.map(time_left))
+    }
+
+    /// Takes what is ready, and does not wait.
+    pub(crate) fn look(&self, events: &mut Events) -> io::Result<()> {
+        self.wait_for(events, Some(Duration::ZERO))
+    }
+
+    fn wait_for(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         match &self.native {
-            Some(_) => native::wait(&self.poller, events, deadline),
-            None => self.wait_portably(&mut events.portable, deadline),
+            Some(_) => native::wait(&self.poller, events, timeout),
+            None => self.wait_portably_for(&mut events.portable, timeout),
         }
     }
 
@@ -100,11 +113,18 @@ impl Reactor {
         events: &mut PortableEvents,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
+        self.wait_portably_for(events, deadline.map(time_left))
+    }
+
+    fn wait_portably_for(
+        &self,
+        events: &mut PortableEvents,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
         events.ready.clear();
         // Not cleared, a full list would make every further wait fail with EINVAL.
         events.list.clear();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(PORTABLE_CAP, |left| left.min(PORTABLE_CAP));
+        let timeout = timeout.map_or(PORTABLE_CAP, |left| left.min(PORTABLE_CAP));
         match self.poller.wait(&mut events.list, Some(timeout)) {
             Ok(_) => (),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -139,6 +159,10 @@ impl Reactor {
     }
 }
 
+fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
 /// The `usize` that `polling` wants for a key.
 pub(crate) fn poller_key(key: u64) -> usize {
     key as usize // on 32-bit systems the upper half is lost, and the slot's number is left
@@ -148,11 +172,11 @@ pub(crate) fn poller_key(key: u64) -> usize {
 mod native {
     use super::{Events, FIRST_RESERVED_KEY, Ready};
     use crate::net::WakeFd;
-    use crate::net::platform::timespec_until;
     use polling::Poller;
+    use rustix::event::Timespec;
     use rustix::event::epoll::{self, EventData, EventFlags};
     use std::io;
-    use std::time::Instant;
+    use std::time::Duration;
 
     const BELL: u64 = FIRST_RESERVED_KEY;
     const STOP: u64 = FIRST_RESERVED_KEY + 1;
@@ -199,9 +223,10 @@ mod native {
     pub(super) fn wait(
         poller: &Poller,
         events: &mut Events,
-        deadline: Option<Instant>,
+        timeout: Option<Duration>,
     ) -> io::Result<()> {
-        let timeout = timespec_until(deadline);
+        // One that is too long for the system is one without end.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let list = &mut events.native.0;
         list.clear();
         let room = rustix::buffer::spare_capacity(list);
@@ -232,7 +257,7 @@ mod native {
     use super::Events;
     use polling::Poller;
     use std::io;
-    use std::time::Instant;
+    use std::time::Duration;
 
     /// There is no native way here.
     #[derive(Debug)]
@@ -261,7 +286,7 @@ mod native {
     }
 
     /// Nobody calls it: there are no bells.
-    pub(super) fn wait(_: &Poller, events: &mut Events, _: Option<Instant>) -> io::Result<()> {
+    pub(super) fn wait(_: &Poller, events: &mut Events, _: Option<Duration>) -> io::Result<()> {
         let Buffer = events.native;
         Ok(())
     }

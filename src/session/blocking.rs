@@ -152,7 +152,8 @@ impl Driver {
         loop {
             let phase = self.phase();
             let now = Instant::now();
-            let turn = self.session.turn_with(ready, received.take(), now, scratch);
+            let is_limited = self.read_timeout.is_some_and(|timeout| timeout != Duration::MAX);
+            let turn = self.session.turn_with(ready, received.take(), now, is_limited, scratch);
             let Turn::Wait(wants) = turn else { return };
             let received_now = self.session.identity.tally().received();
             let heard = received_now > std::mem::replace(&mut received_before, received_now);
@@ -163,7 +164,10 @@ impl Driver {
                 // An edge tells only once: read until nothing is left.
                 ready = Ready::READ;
             } else if self.may_park() {
-                self.limit_read(wants.deadline, now);
+                // Without a deadline, the one time-out does again: the peer was heard just now.
+                if !is_limited || wants.deadline.is_some() {
+                    self.limit_read(wants.deadline, now);
+                }
                 (ready, received) = self.park(phase, scratch);
             } else {
                 ready = self.wait(phase, &wants);

@@ -127,7 +127,20 @@ impl Session {
     /// handler that does. A turn that comes late, for no reason or with the wrong `ready` does no
     /// harm. `now` must not go back.
     pub fn turn(&mut self, ready: Ready, now: Instant, scratch: &mut Scratch) -> Turn {
-        self.turn_with(ready, None, now, scratch)
+        self.turn_with(ready, None, now, false, scratch)
+    }
+
+    /// As [`turn`](Self::turn), for whoever keeps a wake-up that is set until it fires, instead of
+    /// moving it along with the deadline: while there `is_set` one, an answer without a deadline
+    /// means that it comes early enough.
+    pub(crate) fn turn_lazily(
+        &mut self,
+        ready: Ready,
+        now: Instant,
+        is_set: bool,
+        scratch: &mut Scratch,
+    ) -> Turn {
+        self.turn_with(ready, None, now, is_set, scratch)
     }
 
     fn turn_with(
@@ -135,13 +148,15 @@ impl Session {
         ready: Ready,
         received: Option<io::Result<usize>>,
         now: Instant,
+        wake_is_set: bool,
         scratch: &mut Scratch,
     ) -> Turn {
         let Some(stream) = &self.stream else { return Turn::Closed };
         let host = SessionHost { identity: &self.identity, stream, may_block: scratch.may_block };
         let tally = self.identity.tally();
         let _here = self.identity.core.enter();
-        let pump = Pump::new(&mut self.conn, tally, stream, &host, now, scratch);
+        let mut pump = Pump::new(&mut self.conn, tally, stream, &host, now, scratch);
+        pump.wake_is_set = wake_is_set;
         let turn = pump.turn(ready, received);
         scratch.trim();
         turn

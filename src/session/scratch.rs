@@ -1,6 +1,7 @@
 //! The buffers of a thread that runs sessions.
 
-use crate::connection::StallWatch;
+use crate::connection::{CoarseClock, StallWatch};
+use std::time::Instant;
 
 /// A thread's input and output buffers, lent to every session that it runs.
 ///
@@ -10,6 +11,7 @@ pub struct Scratch {
     pub(crate) output: Vec<u8>,
     pub(crate) may_block: bool,
     pub(crate) stalls: StallWatch,
+    pub(crate) clock: CoarseClock,
 }
 
 /// One read's worth: 16 KiB make 1 MiB messages cost 1.7 times as much, more gains nothing.
@@ -23,6 +25,7 @@ impl Scratch {
             output: Vec::new(),
             may_block: false,
             stalls: StallWatch::default(),
+            clock: CoarseClock::new(Instant::now()),
         }
     }
 
@@ -32,6 +35,11 @@ impl Scratch {
     pub fn allow_blocking(mut self, may_block: bool) -> Self {
         self.may_block = may_block;
         self
+    }
+
+    /// When the last session's turn on this thread ended, or almost: after its last callback.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.seen()
     }
 
     /// Gives back what one large reply has made the output buffer grow to.

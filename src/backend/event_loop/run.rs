@@ -7,7 +7,7 @@ use crate::backend::slots::{Key, Slots};
 use crate::backend::timers::{TimerState, Timers};
 use crate::connection::{Ready, Turn, Wants};
 use crate::handler::Wake;
-use crate::net::{Events, FIRST_RESERVED_KEY, Interest, Mode, Registration, poller_key};
+use crate::net::{Alarm, Events, FIRST_RESERVED_KEY, Interest, Mode, Registration, poller_key};
 use crate::serve_error::ServeError;
 use crate::session::{Scratch, Session};
 use std::num::NonZeroUsize;
@@ -29,6 +29,9 @@ pub(super) struct Loop {
     me: Arc<Mailbox>,
     sessions: Slots<Entry>,
     timers: Timers,
+    alarm: Option<Alarm>,
+    /// The next deadline may not be the one that the alarm is set for.
+    deadline_moved: bool,
     /// Sessions that are ready without their sockets.
     ready: Vec<Key>,
     scratch: Scratch,
@@ -70,13 +73,15 @@ impl Loop {
     pub(super) fn further(mailboxes: Arc<[Arc<Mailbox>]>, number: usize) -> Self {
         Self {
             me: Arc::clone(&mailboxes[number]),
-            mailboxes,
             sessions: Slots::new(),
             timers: Timers::default(),
+            alarm: Alarm::new(&mailboxes[number].reactor),
+            deadline_moved: false,
             ready: Vec::new(),
             scratch: Scratch::new(),
             accept: None,
             now: Instant::now(),
+            mailboxes,
         }
     }
 
@@ -97,20 +102,36 @@ impl Loop {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), ServeError> {
         let busy = !self.ready.is_empty() || self.accept.as_ref().is_some_and(|a| a.due);
-        let deadline = if busy || !self.me.fall_asleep() {
-            Some(self.now) // do not wait, only look
+        let waited = if busy || !self.me.fall_asleep() {
+            self.me.reactor.look(events)
         } else {
-            self.next_deadline()
+            let deadline = self.deadline_to_wait_for();
+            self.me.reactor.wait(events, deadline)
         };
-        let waited = self.me.reactor.wait(events, deadline);
         self.me.wake_up();
         self.now = Instant::now();
         waited.map_err(ServeError::Wait)
     }
 
+    /// The next deadline, unless an alarm will tell of it.
+    fn deadline_to_wait_for(&mut self) -> Option<Instant> {
+        if self.alarm.is_some() && !self.deadline_moved {
+            return None;
+        }
+        let deadline = self.next_deadline();
+        let alarm = deadline.zip(self.alarm.as_mut());
+        let set = alarm.map(|(deadline, alarm)| alarm.set(deadline, self.now));
+        // Where it can not be set, the next wait tries again.
+        self.deadline_moved = matches!(set, Some(Err(_)));
+        deadline.filter(|_| !matches!(set, Some(Ok(()))))
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let accept = self.accept.as_ref().and_then(|accept| accept.deadline);
-        [self.timers.next(), accept].into_iter().flatten().min()
+        match (self.timers.next(), accept) {
+            (Some(timer), Some(accept)) => Some(timer.min(accept)),
+            (timer, accept) => timer.or(accept),
+        }
     }
 
     fn serve_event(&mut self, key: u64, ready: Ready) {
@@ -128,7 +149,10 @@ impl Loop {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         // A handler before us may have taken its time.
         self.now = Instant::now();
-        match entry.session.source_mut().turn(ready, self.now, &mut self.scratch) {
+        let (session, is_set) = (entry.session.source_mut(), entry.timer.is_set());
+        let turn = session.turn_lazily(ready, self.now, is_set, &mut self.scratch);
+        self.now = self.scratch.now();
+        match turn {
             Turn::Wait(wants) => self.follow(key, wants),
             Turn::Closed => self.remove(key),
         }
@@ -137,7 +161,7 @@ impl Loop {
     /// Does what a session wants.
     fn follow(&mut self, key: Key, wants: Wants) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
-        self.timers.set(key, &mut entry.timer, wants.deadline);
+        self.deadline_moved |= self.timers.set(key, &mut entry.timer, wants.deadline);
         if wants.again && !std::mem::replace(&mut entry.listed, true) {
             self.ready.push(key);
         }
@@ -165,6 +189,7 @@ impl Loop {
 
     fn serve_timers(&mut self) {
         while let Some((key, at)) = self.timers.pop_due(self.now) {
+            self.deadline_moved = true;
             if self.sessions.get_mut(key).is_some_and(|entry| entry.timer.fires(at)) {
                 self.turn(key, Ready::NONE);
             }
@@ -214,6 +239,7 @@ impl Loop {
             return Ok(false);
         }
         accept.due = false;
+        self.deadline_moved = true;
         let mut mine = Vec::new();
         let mailboxes = &self.mailboxes;
         let turn = accept.acceptor.turn(self.now, &mut |session| {

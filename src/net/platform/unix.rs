@@ -298,7 +298,7 @@ fn poll_flags(interest: Interest) -> PollFlags {
 }
 
 /// The time left, rounded up so that a wait never ends early. `None` waits without end.
-pub(crate) fn timespec_until(deadline: Option<Instant>) -> Option<Timespec> {
+fn timespec_until(deadline: Option<Instant>) -> Option<Timespec> {
     let left = deadline?.saturating_duration_since(Instant::now());
     Timespec::try_from(left).ok()
 }

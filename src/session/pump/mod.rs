@@ -8,7 +8,8 @@ mod output;
 use super::orders::Order;
 use super::scratch::Scratch;
 use crate::connection::{
-    Around, AtLimit, Connection, Env, Phase, Ready, StallWatch, Tally, Tick, Turn,
+    Around, AtLimit, CoarseClock, Connection, Env, Phase, Ready, StallWatch, Tally, Tick, Time,
+    Turn, Wants,
 };
 use crate::handler::{Callback, CloseReason, Facts, Handler, Note, Signals};
 use crate::net::{IoClass, Stream, io_class};
@@ -77,6 +78,7 @@ macro_rules! surround {
             facts: $pump.host,
             tally: $pump.tally,
             stalls: $pump.stalls.as_deref_mut(),
+            clock: $pump.clock,
             now: $pump.now,
         }
     };
@@ -136,12 +138,16 @@ pub(crate) struct Pump<'a, T> {
     pub(crate) out: &'a mut Vec<u8>,
     /// The thread's watch for stalls, where there may be none and somebody is told of them.
     stalls: Option<&'a mut StallWatch>,
+    clock: &'a CoarseClock,
     /// How much the connection had sent before this turn.
     sent_before: u64,
     /// How much it had received.
     received_before: u64,
     /// What it had counted besides, if that is to be told.
     requests_before: u64,
+    /// A wake-up is set for an earlier deadline of this connection. One that moves away need not be
+    /// calculated then.
+    pub(crate) wake_is_set: bool,
     /// The system took less than it was offered in this turn: it is full.
     full: bool,
     /// The connection was busy when this turn began.
@@ -167,11 +173,13 @@ impl<'a, T: Transport> Pump<'a, T> {
     ) -> Self {
         scratch.output.clear();
         let env = host.env();
+        scratch.clock.follow(env);
         let watches = env.stall.is_some() && !scratch.may_block;
         Self {
             sent_before: tally.sent(),
             received_before: tally.received(),
             requests_before: 0,
+            wake_is_set: false,
             full: false,
             was_busy: false,
             conn,
@@ -181,6 +189,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             env,
             now,
             stalls: Some(&mut scratch.stalls).filter(|_| watches),
+            clock: &scratch.clock,
             input: &mut scratch.input,
             out: &mut scratch.output,
         }
@@ -193,6 +202,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.requests_before = self.tally.requests();
         }
         let turn = self.run(ready, received);
+        self.clock.see(self.now);
         self.tally.publish(self.conn.standing());
         if self.env.batches || self.conn.has_throttle_change() {
             self.tell();
@@ -209,7 +219,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if phase >= Phase::Killing {
             self.end_by_force(phase);
         }
-        self.was_busy = self.conn.begin_turn(self.env.tick(self.now));
+        self.was_busy = self.conn.begin_turn(self.time().tick());
         self.make_no_room();
         self.begin();
         // Who keeps the clocks late must find out first whether the peer would have been in time.
@@ -302,6 +312,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
     }
 
+    fn time(&self) -> Time<'a> {
+        Time { env: self.env, clock: self.clock, now: self.now }
+    }
+
     fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
         let mut around = surround!(self);
         let result = call(self.conn, &mut around);
@@ -343,7 +357,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.conn.abort(CloseReason::SlowConsumer);
         }
         if signals.resume {
-            self.conn.resume(self.env.tick(self.now));
+            self.conn.resume(self.time().tick());
         }
         if signals.wake && self.conn.is_open() {
             self.around(|conn, around| conn.woken(around));
@@ -354,10 +368,12 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn keep_clocks(&mut self, ready: Ready) {
-        let env = self.env;
+        if self.was_heard() && self.conn.counts_silence_alone() {
+            return;
+        }
         // What came in time but was not looked at yet counts: a process that was stopped and
         // continued must not take all its peers for silent.
-        if !ready.read && self.conn.wants_bytes() && self.conn.is_silence_due(env, self.now) {
+        if !ready.read && self.conn.wants_bytes() && self.conn.is_silence_due(self.time()) {
             self.read();
         }
         let is_deaf = self.conn.is_paused() || self.conn.is_starved();
@@ -387,7 +403,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// Shows what had arrived, then tells the handler.
     fn drain(&mut self) {
         let env = self.env;
-        if self.conn.is_new() && !self.conn.is_fresh(env, self.now) {
+        if self.conn.is_new() && !self.conn.is_fresh(self.time()) {
             return self.conn.begin_close(CloseReason::Shutdown);
         }
         if self.conn.was_told() || !self.conn.is_open() {
@@ -415,7 +431,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// the peer, comes before; so does the first word of a peer that connected just now.
     fn may_tell_of_drain(&self) -> bool {
         let is_ready = self.conn.is_open() && !self.conn.was_told() && !self.conn.is_held_up();
-        is_ready && !self.conn.is_fresh(self.env, self.now)
+        is_ready && !self.conn.is_fresh(self.time())
     }
 
     fn read(&mut self) {
@@ -548,7 +564,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         self.balance();
         let env = self.env;
-        let mut wants = self.conn.wants(env, self.now);
+        let mut wants = self.wants();
         wants.again |= self.conn.is_drained(env);
         // What held its drain up may have been undone by the last callback of this turn.
         wants.again |= env.phase() == Phase::Draining && self.may_tell_of_drain();
@@ -556,6 +572,19 @@ impl<'a, T: Transport> Pump<'a, T> {
         wants.again |= self.conn.outbox().is_some_and(|o| o.is_awake());
         self.conn.tidy();
         Turn::Wait(wants)
+    }
+
+    fn wants(&mut self) -> Wants {
+        let is_set = self.wake_is_set || self.env.timeouts.idle.get().is_none();
+        if is_set && self.was_heard() && self.conn.has_told_of_silence() {
+            return self.conn.wants_but_deadline(self.env);
+        }
+        self.conn.note_told();
+        self.conn.wants(self.time())
+    }
+
+    fn was_heard(&self) -> bool {
+        self.tally.received() != self.received_before
     }
 
     /// Tells what the connection holds, and obeys if that is too much.

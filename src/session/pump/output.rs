@@ -20,7 +20,7 @@ impl<T: Transport> Pump<'_, T> {
             }
             self.around(|conn, around| conn.writable(around));
         }
-        self.conn.settled(self.env.tick(self.now));
+        self.conn.settled(self.time().tick());
         if self.conn.is_closing() {
             self.flush_all();
             self.close_if_written();
@@ -101,7 +101,7 @@ impl<T: Transport> Pump<'_, T> {
         // answer until now.
         self.now = self.now.max(self.host.clock());
         if self.was_busy {
-            self.conn.begin_turn(self.env.tick(self.now));
+            self.conn.begin_turn(self.time().tick());
         }
         self.conn.extras().output.consume(n);
         Ok(n)

@@ -98,6 +98,7 @@ macro_rules! __conformance_questions {
             any times a_connection_may_exempt_itself_from_the_idle_clock;
             any times a_connection_may_shorten_its_idle_clock;
             any times a_busy_connection_is_not_idle;
+            any times a_far_timer_does_not_hide_the_idle_clock;
             any times a_paused_connection_is_not_idle;
 
             any push a_message_reaches_a_connection_that_waits;

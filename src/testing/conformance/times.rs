@@ -353,6 +353,44 @@ pub(super) fn a_busy_connection_is_not_idle(stage: &Stage) -> Asked {
     server.log.wait_closed(CloseKind::IdleTimeout, 3)
 }
 
+/// The idle clock comes and goes; what is set meanwhile for much later is not in its way afterwards.
+pub(super) fn a_far_timer_does_not_hide_the_idle_clock(stage: &Stage) -> Asked {
+    let server = stage.serve_with(
+        |b| only(b, |t| t.idle = (100 * MS).into()),
+        |_, _| {
+            Role::echo().data(|input, cx| {
+                match input.first() {
+                    Some(b'+') => {
+                        cx.set_busy(true);
+                        cx.set_timer(3600 * 1000 * MS);
+                    }
+                    Some(b'-') => {
+                        cx.set_busy(false);
+                        cx.clear_timer();
+                    }
+                    _ => (),
+                }
+                cx.send(input.take());
+                Ok(Action::Continue)
+            })
+        },
+    )?;
+    let mut client = server.connect()?;
+    let say = |client: &mut Client, words: &[&[u8]]| -> Asked {
+        for word in words {
+            client.send(word)?;
+            client.expect(word)?;
+        }
+        Ok(())
+    };
+    say(&mut client, &[b"x", b"x", b"+"])?;
+    two_idle_times(&server)?;
+    let began = Instant::now();
+    say(&mut client, &[b"-", b"x", b"x"])?;
+    ends_after(&mut client, began, 100 * MS)?;
+    server.log.wait_closed(CloseKind::IdleTimeout, 3)
+}
+
 pub(super) fn a_paused_connection_is_not_idle(stage: &Stage) -> Asked {
     let (give, take) = mpsc::channel::<Sender>();
     let give = Mutex::new(give);
