@@ -240,6 +240,8 @@ impl Loop {
         }
         accept.due = false;
         self.deadline_moved = true;
+        // The turns before this took their time: no clock of a new connection began before its accept.
+        self.now = Instant::now();
         let mut mine = Vec::new();
         let mailboxes = &self.mailboxes;
         let turn = accept.acceptor.turn(self.now, &mut |session| {
