@@ -322,7 +322,7 @@ fn exchange(stream: &mut TcpStream, requests: u64) {
 }
 
 /// The CPU time of this thread that something takes, in seconds.
-#[cfg(unix)]
+#[cfg(not(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris")))]
 fn own_time(work: impl FnOnce()) -> f64 {
     use rustix::time::{ClockId, clock_gettime};
     let now = || {
@@ -334,9 +334,9 @@ fn own_time(work: impl FnOnce()) -> f64 {
     now() - before
 }
 
-#[cfg(not(unix))]
+#[cfg(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris"))]
 fn own_time(work: impl FnOnce()) -> f64 {
-    // The system does not tell; here it is the time that it takes.
+    // Nobody tells; here it is the time that it takes.
     let began = Instant::now();
     work();
     began.elapsed().as_secs_f64()

@@ -49,7 +49,7 @@ impl Handler for Slow {
 }
 
 /// Works for 300 µs of CPU time, however often others run meanwhile.
-#[cfg(unix)]
+#[cfg(not(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris")))]
 fn burn() {
     use rustix::time::{ClockId, clock_gettime};
     let now = || {
@@ -211,7 +211,12 @@ fn every_response_is_checked_and_counted_on_every_strategy() {
             assert_eq!([after[0] - before[0], after[1] - before[1]], [requests; 2], "{bench:?}");
             assert!(took > Duration::ZERO);
         }
-        #[cfg(unix)]
+        #[cfg(not(any(
+            not(unix),
+            target_os = "netbsd",
+            target_os = "illumos",
+            target_os = "solaris"
+        )))]
         assert!(bench.cpu(200) > Duration::ZERO, "{bench:?}");
     }
 }
@@ -323,7 +328,7 @@ fn nothing_to_compare_is_an_error() {
 
 /// What is held here holds on a busy machine as well: a handler can wait longer than it says, and work
 /// no less. `benches/planted.rs` shows that the two kinds are told apart.
-#[cfg(unix)]
+#[cfg(not(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris")))]
 #[test]
 fn what_a_handler_works_and_what_it_waits_are_told_apart() {
     use polyserve::compare::HandlerKind;

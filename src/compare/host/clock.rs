@@ -3,31 +3,46 @@
 use std::time::Duration;
 
 /// The CPU time of this thread so far.
-#[cfg(unix)]
 pub(crate) fn thread_cpu() -> Option<Duration> {
-    cpu(rustix::time::ClockId::ThreadCPUTime)
+    cpu::of_thread()
 }
 
 /// The CPU time of this process so far, threads that have ended included.
-#[cfg(unix)]
 pub(crate) fn process_cpu() -> Option<Duration> {
-    cpu(rustix::time::ClockId::ProcessCPUTime)
+    cpu::of_process()
 }
 
-#[cfg(unix)]
-fn cpu(clock: rustix::time::ClockId) -> Option<Duration> {
-    let time = rustix::time::clock_gettime(clock);
-    Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+#[cfg(not(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris")))]
+mod cpu {
+    use rustix::time::{ClockId, clock_gettime};
+    use std::time::Duration;
+
+    pub(super) fn of_thread() -> Option<Duration> {
+        read(ClockId::ThreadCPUTime)
+    }
+
+    pub(super) fn of_process() -> Option<Duration> {
+        read(ClockId::ProcessCPUTime)
+    }
+
+    fn read(clock: ClockId) -> Option<Duration> {
+        let time = clock_gettime(clock);
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
 }
 
-#[cfg(not(unix))]
-pub(crate) fn thread_cpu() -> Option<Duration> {
-    None
-}
+/// For systems without such clocks, and those where `rustix` does not have them.
+#[cfg(any(not(unix), target_os = "netbsd", target_os = "illumos", target_os = "solaris"))]
+mod cpu {
+    use std::time::Duration;
 
-#[cfg(not(unix))]
-pub(crate) fn process_cpu() -> Option<Duration> {
-    None
+    pub(super) fn of_thread() -> Option<Duration> {
+        None
+    }
+
+    pub(super) fn of_process() -> Option<Duration> {
+        None
+    }
 }
 
 /// What a server has spent so far, and what it holds.
@@ -69,7 +84,12 @@ mod tests {
         assert_eq!(field(status, "Missing:"), None);
     }
 
-    #[cfg(unix)]
+    #[cfg(not(any(
+        not(unix),
+        target_os = "netbsd",
+        target_os = "illumos",
+        target_os = "solaris"
+    )))]
     #[test]
     fn a_thread_that_works_spends_its_own_time_and_its_process_s() {
         // The process is asked first and last, so that its time holds all of the thread's.
