@@ -101,6 +101,8 @@ pub(super) fn what_was_pushed_can_be_put_before_a_reply(stage: &Stage) -> Asked 
         let is_open = Arc::clone(&open);
         let pusher = std::thread::spawn(move || {
             let push = || {
+                // The lock is not a fair one: the handler, which waits for it, comes first.
+                std::thread::yield_now();
                 let is_open = is_open.lock().unwrap();
                 // A client that does not read yet may be full.
                 *is_open && sender.send("p").is_ok()
