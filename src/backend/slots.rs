@@ -9,8 +9,15 @@ pub(crate) struct Key {
     pub(crate) generation: u32,
 }
 
-/// Generations wrap below this, so that no key is ever one of a poller's reserved ones.
-pub(crate) const MAX_GENERATION: u32 = u32::MAX - 1;
+/// Zero is no generation: a key has it that comes from a poller with keys of 32 bits.
+pub(crate) const FIRST_GENERATION: u32 = 1;
+
+/// Generations wrap here, so that no key is ever one of a poller's reserved ones.
+const LAST_GENERATION: u32 = u32::MAX - 1;
+
+pub(crate) fn next_generation(generation: u32) -> u32 {
+    if generation >= LAST_GENERATION { FIRST_GENERATION } else { generation + 1 }
+}
 
 impl Key {
     pub(crate) fn to_u64(self) -> u64 {
@@ -22,7 +29,8 @@ impl Key {
     }
 
     /// Whether this is the key of a slot that is in its `generation`. A poller with keys of 32
-    /// bits loses the generation; a turn that comes from an old event does no harm.
+    /// bits has lost the generation, and its key fits any; a turn that comes from an old event does
+    /// no harm.
     pub(crate) fn fits(self, generation: u32) -> bool {
         self.generation == generation || (usize::BITS < 64 && self.generation == 0)
     }
@@ -54,7 +62,10 @@ impl<T> Slots<T> {
             self.grow();
         }
         let index = *self.free.last().expect("there is room after growing");
-        Key { index, generation: self.slot_mut(index).map_or(0, |slot| slot.generation) }
+        Key {
+            index,
+            generation: self.slot_mut(index).map_or(FIRST_GENERATION, |slot| slot.generation),
+        }
     }
 
     /// Fills the slot of [`next_key`](Self::next_key).
@@ -75,14 +86,15 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slot_mut(key.index).filter(|slot| key.fits(slot.generation))?;
         let value = slot.value.take()?;
-        slot.generation = (slot.generation + 1) % MAX_GENERATION;
+        slot.generation = next_generation(slot.generation);
         self.free.push(key.index);
         Some(value)
     }
 
     fn grow(&mut self) {
         let first = self.chunks.len() * CHUNK;
-        let chunk = (0..CHUNK).map(|_| Slot { generation: 0, value: None }).collect();
+        let chunk =
+            (0..CHUNK).map(|_| Slot { generation: FIRST_GENERATION, value: None }).collect();
         self.chunks.push(chunk);
         // The lowest number is taken first, so that chunks fill up from the front.
         self.free.extend((first..first + CHUNK).rev().map(|index| index as u32));
@@ -97,6 +109,14 @@ impl<T> Slots<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn generations_wrap_past_what_is_reserved() {
+        let key = |generation| Key { index: u32::MAX, generation }.to_u64();
+        assert_eq!(next_generation(FIRST_GENERATION), FIRST_GENERATION + 1);
+        assert_eq!(next_generation(LAST_GENERATION), FIRST_GENERATION);
+        assert!(key(LAST_GENERATION) < crate::net::FIRST_RESERVED_KEY);
+    }
 
     proptest! {
         #[test]

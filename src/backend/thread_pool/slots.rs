@@ -8,7 +8,7 @@
 //!    `---------------------- turn is over ------------------'
 //! ```
 
-use crate::backend::slots::{Key, MAX_GENERATION};
+use crate::backend::slots::{FIRST_GENERATION, Key, next_generation};
 use crate::backend::timers::TimerState;
 use crate::net::Registration;
 use crate::session::Session;
@@ -91,7 +91,8 @@ impl SharedSlots {
     /// Gives back a slot whose entry was taken out.
     pub(super) fn give_back(&self, key: Key) {
         let Some(slot) = self.get(key) else { return };
-        let next = (key.generation + 1) % MAX_GENERATION;
+        // The slot's own: a key that comes from a poller may not have it.
+        let next = next_generation(slot.generation());
         slot.word.store(word(next, State::Free), Ordering::SeqCst);
         self.free.lock().unwrap_or_else(PoisonError::into_inner).list.push(key.index);
     }
@@ -104,7 +105,7 @@ impl SharedSlots {
 
 impl Slot {
     fn new() -> Self {
-        Self { word: AtomicU64::new(word(0, State::Free)), entry: Mutex::new(None) }
+        Self { word: AtomicU64::new(word(FIRST_GENERATION, State::Free)), entry: Mutex::new(None) }
     }
 
     /// The entry. Nobody but the worker that has the slot looks at it, so the lock is free.
@@ -204,7 +205,7 @@ mod model {
     use loom::thread;
     use std::sync::Arc;
 
-    const KEY: Key = Key { index: 0, generation: 0 };
+    const KEY: Key = Key { index: 0, generation: FIRST_GENERATION };
 
     struct Pool {
         slot: Slot,
