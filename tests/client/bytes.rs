@@ -688,7 +688,9 @@ while True:
             let started = Command::new("python3").args(["-c", ECHO]).stdout(Stdio::piped()).spawn();
             let mut child = match started {
                 Ok(child) => child,
-                Err(error) if std::env::var_os("POLYSERVE_REQUIRE").is_some() => {
+                Err(error)
+                    if std::env::var_os("POLYSERVE_REQUIRE").is_some_and(|value| value == "1") =>
+                {
                     panic!("python3 is required: {error}")
                 }
                 Err(error) => {
