@@ -31,7 +31,7 @@ pub(crate) use errors::{AcceptPolicy, IoClass, accept_policy, io_class};
 pub(crate) use platform::{
     EdgeWatch, SHUTDOWN_ENDS_READS, WakeFd, credentials, descriptor_limit, wait_any,
 };
-pub(crate) use reactor::{Events, FIRST_RESERVED_KEY, PortableEvents, Reactor, poller_key};
+pub(crate) use reactor::{Event, Events, FIRST_RESERVED_KEY, PortableEvents, Reactor, poller_key};
 pub(crate) use registration::{Mode, Registration};
 pub use stream::TakenStream;
 pub(crate) use stream::{SharedStream, Stream};

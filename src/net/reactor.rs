@@ -6,7 +6,8 @@
 //! - The **native** one (Linux) waits on the poller's own epoll descriptor, with an eventfd of our
 //!   own to be woken by, and makes one. The poller's timer and notifier stay silent then.
 
-use super::Interest;
+use super::registration::Source;
+use super::{Interest, Mode};
 use crate::connection::Ready;
 use polling::Poller;
 use std::io;
@@ -32,6 +33,16 @@ pub(crate) struct Reactor {
     native: Option<native::Bells>,
 }
 
+/// A key that is ready, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) key: u64,
+    pub(crate) ready: Ready,
+    /// It is about bytes to read, and neither about an end, an error, an urgent byte nor about
+    /// room to write. Where that cannot be told, it is not said.
+    pub(crate) only_bytes: bool,
+}
+
 /// What a wait has brought.
 pub(crate) struct Events {
     /// The native list, where there is one. It belongs to its thread.
@@ -43,7 +54,9 @@ pub(crate) struct Events {
 /// What a portable wait has brought. Threads may hand it on.
 pub(crate) struct PortableEvents {
     list: polling::Events,
-    ready: Vec<(u64, Ready)>,
+    ready: Vec<Event>,
+    /// The bell was among it.
+    rung: bool,
 }
 
 impl Events {
@@ -56,17 +69,22 @@ impl Events {
     }
 
     /// The keys that are ready, and for what.
-    pub(crate) fn ready(&self) -> &[(u64, Ready)] {
+    pub(crate) fn ready(&self) -> &[Event] {
         self.portable.ready()
+    }
+
+    /// Whether the bell has rung. A portable wait cannot tell, and says so after each.
+    pub(crate) fn rung(&self) -> bool {
+        self.portable.rung
     }
 }
 
 impl PortableEvents {
     pub(crate) fn with_capacity(capacity: NonZeroUsize) -> Self {
-        Self { list: polling::Events::with_capacity(capacity), ready: Vec::new() }
+        Self { list: polling::Events::with_capacity(capacity), ready: Vec::new(), rung: false }
     }
 
-    pub(crate) fn ready(&self) -> &[(u64, Ready)] {
+    pub(crate) fn ready(&self) -> &[Event] {
         &self.ready
     }
 }
@@ -87,6 +105,14 @@ impl Reactor {
     /// others away at once.
     pub(crate) fn is_shareable(&self) -> bool {
         self.native.is_some()
+    }
+
+    /// How to watch a source on behalf of several threads, each event for one of them.
+    pub(crate) fn shared_mode(&self) -> Mode {
+        match self.native {
+            Some(_) => Mode::Edge,
+            None => Mode::Oneshot,
+        }
     }
 
     /// Waits until something is ready, the bell rings, or the deadline has passed. The events of
@@ -122,6 +148,7 @@ impl Reactor {
         timeout: Option<Duration>,
     ) -> io::Result<()> {
         events.ready.clear();
+        events.rung = true;
         // Not cleared, a full list would make every further wait fail with EINVAL.
         events.list.clear();
         let timeout = timeout.map_or(PORTABLE_CAP, |left| left.min(PORTABLE_CAP));
@@ -136,7 +163,8 @@ impl Reactor {
         events.ready.extend(events.list.iter().map(|event| {
             // Whatever is not about writing is found by reading.
             let read = event.readable || !event.writable;
-            (event.key as u64, Ready { read, write: event.writable })
+            let ready = Ready { read, write: event.writable };
+            Event { key: event.key as u64, ready, only_bytes: false }
         }));
         Ok(())
     }
@@ -163,6 +191,27 @@ fn time_left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
+/// Adds a source that is watched in [`Mode::Edge`]. It must be deleted before it is closed, for
+/// other systems' sake; here the close does so.
+pub(super) fn add_edge<S: Source>(
+    poller: &Poller,
+    source: &S,
+    key: usize,
+    interest: Interest,
+) -> io::Result<()> {
+    native::add_edge(poller, source, key, interest)
+}
+
+/// Arms such a source anew: what is there already is told of, too.
+pub(super) fn modify_edge<S: Source>(
+    poller: &Poller,
+    source: &S,
+    key: usize,
+    interest: Interest,
+) -> io::Result<()> {
+    native::modify_edge(poller, source, key, interest)
+}
+
 /// The `usize` that `polling` wants for a key.
 pub(crate) fn poller_key(key: u64) -> usize {
     key as usize // on 32-bit systems the upper half is lost, and the slot's number is left
@@ -170,12 +219,13 @@ pub(crate) fn poller_key(key: u64) -> usize {
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(polling_test_poll_backend)))]
 mod native {
-    use super::{Events, FIRST_RESERVED_KEY, Ready};
-    use crate::net::WakeFd;
+    use super::{Event, Events, FIRST_RESERVED_KEY, PortableEvents, Ready};
+    use crate::net::{Interest, WakeFd};
     use polling::Poller;
     use rustix::event::Timespec;
     use rustix::event::epoll::{self, EventData, EventFlags};
     use std::io;
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     const BELL: u64 = FIRST_RESERVED_KEY;
@@ -234,11 +284,52 @@ mod native {
             Ok(_) | Err(rustix::io::Errno::INTR) => (),
             Err(e) => return Err(e.into()),
         }
-        let ready = list.iter().map(|event| (event.data.u64(), ready(event.flags)));
-        let ours = ready.filter(|(key, _)| *key < FIRST_RESERVED_KEY);
-        events.portable.ready.clear();
-        events.portable.ready.extend(ours);
+        let PortableEvents { ready, rung, .. } = &mut events.portable;
+        ready.clear();
+        *rung = false;
+        for event in list.iter() {
+            match event.data.u64() {
+                BELL => *rung = true,
+                STOP => (),
+                key => ready.push(told(key, event.flags)),
+            }
+        }
         Ok(())
+    }
+
+    fn told(key: u64, flags: EventFlags) -> Event {
+        Event { key, ready: ready(flags), only_bytes: flags == EventFlags::IN }
+    }
+
+    /// `polling` does not ask for RDHUP. Without it, an end that has come together with the last
+    /// bytes cannot be told from bytes alone, and comes with no further edge.
+    fn edge(interest: Interest) -> EventFlags {
+        let mut flags = EventFlags::ET;
+        if interest.read {
+            flags |= EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP;
+        }
+        if interest.write {
+            flags |= EventFlags::OUT;
+        }
+        flags
+    }
+
+    pub(super) fn add_edge(
+        poller: &Poller,
+        source: impl AsFd,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(epoll::add(poller, source, EventData::new_u64(key as u64), edge(interest))?)
+    }
+
+    pub(super) fn modify_edge(
+        poller: &Poller,
+        source: impl AsFd,
+        key: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        Ok(epoll::modify(poller, source, EventData::new_u64(key as u64), edge(interest))?)
     }
 
     /// IN, PRI, RDHUP, HUP and ERR all mean: read. An urgent byte, for one, is told of for ever
@@ -255,6 +346,7 @@ mod native {
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(polling_test_poll_backend))))]
 mod native {
     use super::Events;
+    use crate::net::Interest;
     use polling::Poller;
     use std::io;
     use std::time::Duration;
@@ -283,6 +375,15 @@ mod native {
         pub(super) fn ring_for_good(&self) {
             match *self {}
         }
+    }
+
+    /// Nobody calls them: there are no bells.
+    pub(super) fn add_edge<S>(_: &Poller, _: S, _: usize, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn modify_edge<S>(_: &Poller, _: S, _: usize, _: Interest) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Nobody calls it: there are no bells.

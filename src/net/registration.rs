@@ -35,6 +35,9 @@ pub(crate) enum Mode {
     Level,
     /// By one wait of one thread, until it is armed again.
     Oneshot,
+    /// By one wait of one thread, until something more has come, or it is armed again. Only for a
+    /// reactor that knows it: see [`Reactor::shared_mode`](super::Reactor::shared_mode).
+    Edge,
 }
 
 /// A source, and its place in a poller while anything is wanted of it.
@@ -86,10 +89,20 @@ impl<S: Source> Registration<S> {
         } else if is_empty(self.interest) {
             self.add(interest)?;
         } else {
-            self.poller.modify_with_mode(self.source(), self.event(interest), self.poll_mode())?;
+            self.modify(interest)?;
         }
         self.interest = interest;
         Ok(())
+    }
+
+    /// As `set`, for a source from which everything was read: where it goes on to be watched for
+    /// reading alone, and tells of what comes from here on by itself, there is nothing to do.
+    pub(crate) fn set_drained(&mut self, interest: Interest) -> io::Result<()> {
+        const READ: Interest = Interest { read: true, write: false };
+        if self.mode == Mode::Edge && interest == READ && interest == self.interest {
+            return Ok(());
+        }
+        self.set(interest)
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -102,7 +115,17 @@ impl<S: Source> Registration<S> {
         &mut self.source
     }
 
+    fn modify(&self, interest: Interest) -> io::Result<()> {
+        if self.mode == Mode::Edge {
+            return super::reactor::modify_edge(&self.poller, &self.source, self.key, interest);
+        }
+        self.poller.modify_with_mode(self.source(), self.event(interest), self.poll_mode())
+    }
+
     fn add(&self, interest: Interest) -> io::Result<()> {
+        if self.mode == Mode::Edge {
+            return super::reactor::add_edge(&self.poller, &self.source, self.key, interest);
+        }
         let source = self.source();
         #[cfg(unix)]
         let source = &std::os::fd::AsFd::as_fd(source);
@@ -136,6 +159,7 @@ impl<S: Source> Registration<S> {
         match self.mode {
             Mode::Level => PollMode::Level,
             Mode::Oneshot => PollMode::Oneshot,
+            Mode::Edge => PollMode::Edge,
         }
     }
 }

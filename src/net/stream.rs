@@ -6,6 +6,7 @@ use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A connected stream socket.
@@ -16,8 +17,8 @@ use std::time::Duration;
 /// [`recv_blocking`]: Stream::recv_blocking
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Most sockets have one owner.
-    Own(Socket),
+    /// Most sockets have one owner. With it: whether the last read left nothing behind.
+    Own(Socket, AtomicBool),
     /// A thread that blocks in a read shares its socket, so that a drain can shut it down from
     /// outside.
     Shared {
@@ -41,12 +42,12 @@ impl SharedStream {
 
 impl Stream {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self::Own(socket)
+        Self::Own(socket, AtomicBool::new(false))
     }
 
     pub(crate) fn socket(&self) -> &Socket {
         match self {
-            Self::Own(socket) => socket,
+            Self::Own(socket, _) => socket,
             Self::Shared { socket, .. } => socket,
         }
     }
@@ -54,7 +55,7 @@ impl Stream {
     /// Splits off a handle that keeps the descriptor open as long as it lives.
     pub(crate) fn into_shared(self) -> (Self, SharedStream) {
         let (socket, end_is_ours) = match self {
-            Self::Own(socket) => (Arc::new(socket), false),
+            Self::Own(socket, _) => (Arc::new(socket), false),
             Self::Shared { socket, end_is_ours } => (socket, end_is_ours),
         };
         let shared = SharedStream(Arc::clone(&socket));
@@ -63,7 +64,9 @@ impl Stream {
 
     /// Reads what is there. Zero is the end of the stream.
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.judge_end(platform::recv(self.socket(), buf, false))
+        let result = platform::recv(self.socket(), buf, false);
+        self.note_read(&result, buf.len());
+        self.judge_end(result)
     }
 
     /// Reads, and waits until there is something to read, or the read time-out has passed, which
@@ -75,7 +78,33 @@ impl Stream {
 
     /// Reads what is there into the spare room of `buf`, which must have some.
     pub(crate) fn recv_append(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        self.judge_end(platform::recv_append(self.socket(), buf))
+        let room = buf.capacity() - buf.len();
+        let result = platform::recv_append(self.socket(), buf);
+        self.note_read(&result, room);
+        self.judge_end(result)
+    }
+
+    /// A read that was given less than it had room for has found no more, on TCP.
+    fn note_read(&self, result: &io::Result<usize>, room: usize) {
+        let drained = match result {
+            Ok(n) => *n > 0 && *n < room,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        self.set_drained(drained);
+    }
+
+    /// Whether the last read left nothing behind, or `set_drained` has said so since. Of a Unix
+    /// socket only a read that would block says that: messages with descriptors are given one by
+    /// one.
+    pub(crate) fn is_drained(&self) -> bool {
+        matches!(self, Self::Own(_, drained) if drained.load(Ordering::Relaxed))
+    }
+
+    /// What whoever watches the socket knows of it.
+    pub(crate) fn set_drained(&self, is_drained: bool) {
+        if let Self::Own(_, drained) = self {
+            drained.store(is_drained, Ordering::Relaxed);
+        }
     }
 
     /// The socket was shut down for reading by us: its end is not the peer's.
@@ -139,7 +168,7 @@ impl Stream {
     /// Takes the socket out, if nobody else holds it.
     pub(crate) fn into_socket(self) -> io::Result<Socket> {
         match self {
-            Self::Own(socket) => Ok(socket),
+            Self::Own(socket, _) => Ok(socket),
             Self::Shared { socket, .. } => Arc::try_unwrap(socket).or_else(|s| s.try_clone()),
         }
     }

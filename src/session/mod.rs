@@ -184,7 +184,7 @@ impl Session {
         let _ = self.stream().shutdown(std::net::Shutdown::Write);
     }
 
-    fn stream(&self) -> &Stream {
+    pub(crate) fn stream(&self) -> &Stream {
         self.stream.as_ref().expect("a session has its socket until it is dropped")
     }
 

@@ -94,8 +94,8 @@ impl Loop {
             self.serve_ready();
             self.serve_timers();
             self.wait(&mut events)?;
-            for &(key, ready) in events.ready() {
-                self.serve_event(key, ready);
+            for event in events.ready() {
+                self.serve_event(event.key, event.ready);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A fixed number of threads for any number of connections.
 
+mod pace;
 mod shared;
 mod slots;
 mod worker;

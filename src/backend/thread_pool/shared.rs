@@ -1,18 +1,20 @@
 //! What the workers of a pool share.
 
+use super::pace::Pace;
 use super::slots::{Entry, SharedSlots, State};
 use crate::acceptor::{AcceptTurn, Acceptor};
 use crate::backend::listeners::Listeners;
 use crate::backend::slots::Key;
 use crate::backend::timers::{Moment, TimerState, Timers};
-use crate::connection::Ready;
 use crate::handler::Wake;
 use crate::net::{
-    Events, FIRST_RESERVED_KEY, Interest, Mode, PortableEvents, Reactor, Registration, poller_key,
+    Event, Events, FIRST_RESERVED_KEY, Interest, Mode, PortableEvents, Reactor, Registration,
+    poller_key,
 };
 use crate::serve_error::ServeError;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +34,8 @@ pub(super) struct Shared {
     pub(super) reactor: Reactor,
     pub(super) acceptor: Acceptor,
     pub(super) slots: SharedSlots,
+    /// Who works, and who is parked.
+    pub(super) pace: Pace,
     /// Sessions that are to run without an event.
     pub(super) queue: (Sender<u64>, Receiver<u64>),
     /// For the thread that supervises.
@@ -44,9 +48,12 @@ pub(super) struct Shared {
     waits_until: Box<[AtomicU64]>,
     /// How many workers wait, or are about to.
     waiting: AtomicUsize,
-    /// Where only one may wait: who has the lock does, and leaves what it cannot do for others.
-    leader: Mutex<PortableEvents>,
-    leftover: (Sender<Event>, Receiver<Event>),
+    /// The bell was rung, and nobody has heard it yet.
+    rung: AtomicBool,
+    /// Where only one may wait: who has the lock does.
+    waiter: Mutex<PortableEvents>,
+    /// What one wait has brought and nobody has come to yet.
+    leftover: Mutex<VecDeque<Event>>,
     stopping: AtomicBool,
     epoch: Instant,
     /// Itself, for sessions to be attached to.
@@ -59,9 +66,6 @@ struct Accept {
     /// Until when the supervisor waits, or will when it has read its news.
     supervisor_waits_until: Option<Instant>,
 }
-
-/// A key that is ready, and for what.
-pub(super) type Event = (u64, Ready);
 
 /// What the supervising thread is told.
 pub(super) enum News {
@@ -83,6 +87,7 @@ impl Shared {
         Arc::new_cyclic(|me| Self {
             reactor,
             acceptor,
+            pace: Pace::new(workers),
             slots: SharedSlots::new(),
             queue: unbounded(),
             news: unbounded(),
@@ -94,8 +99,9 @@ impl Shared {
             nearest: AtomicU64::new(NEVER),
             waits_until: (0..workers).map(|_| AtomicU64::new(NEVER)).collect(),
             waiting: AtomicUsize::new(0),
-            leader: Mutex::new(PortableEvents::with_capacity(LEADER_EVENTS)),
-            leftover: unbounded(),
+            rung: AtomicBool::new(false),
+            waiter: Mutex::new(PortableEvents::with_capacity(MANY)),
+            leftover: Mutex::new(VecDeque::with_capacity(2 * MANY.get())),
             stopping: AtomicBool::new(false),
             epoch: Instant::now(),
             me: Weak::clone(me),
@@ -115,6 +121,7 @@ impl Shared {
     /// Has all workers end after what they are at.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.pace.end();
         self.reactor.ring_for_good();
     }
 
@@ -183,8 +190,13 @@ impl Shared {
         session.attach(me, key.to_u64());
         let (poller, place) = (Arc::clone(self.reactor.poller()), poller_key(key.to_u64()));
         // Nothing is registered yet, so nothing can fail.
-        let registered =
-            Registration::new(poller, session, place, Interest::default(), Mode::Oneshot);
+        let registered = Registration::new(
+            poller,
+            session,
+            place,
+            Interest::default(),
+            self.reactor.shared_mode(),
+        );
         if let Ok(session) = registered {
             *slot.entry() = Some(Entry { session, timer: TimerState::default() });
             slot.set(key, State::Queued);
@@ -199,23 +211,30 @@ impl Shared {
         self.rouse();
     }
 
-    /// Wakes a worker, if one waits. Full order with `begin_wait`: either it sees what was done
+    /// Wakes a worker, if one waits and none is being woken already. Full order with `begin_wait`: either it sees what was done
     /// before, or we see it wait.
     pub(super) fn rouse(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.waiting.load(Ordering::SeqCst) > 0 && !self.rung.swap(true, Ordering::SeqCst) {
             self.reactor.ring();
         }
     }
 
-    /// Waits for an event, until the nearest deadline; not at all if there is a queue.
-    pub(super) fn wait(&self, number: usize, events: &mut Events) -> io::Result<Option<Event>> {
+    /// Waits for events, until the nearest deadline; not at all if there is something left to do.
+    /// Returns one of them; the others, if it may take many, are left over.
+    pub(super) fn wait(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
+        if let Some(event) = self.next_leftover() {
+            return Ok(Some(event));
+        }
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let nearest = self.nearest.load(Ordering::SeqCst);
         self.waits_until[number].store(nearest, Ordering::SeqCst);
-        let event = if self.queue.1.is_empty() && !self.is_stopping() {
-            self.wait_until(self.instant(nearest), events)
+        let event = if self.is_idle() {
+            self.pace.begin_wait(number);
+            let event = self.wait_until(self.instant(nearest), number, buffers);
+            self.pace.begin_work(number);
+            event
         } else {
-            self.wait_until(Some(self.epoch), events)
+            self.wait_until(Some(self.epoch), number, buffers)
         };
         self.waits_until[number].store(NEVER, Ordering::SeqCst);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -225,38 +244,69 @@ impl Shared {
         event
     }
 
+    fn is_idle(&self) -> bool {
+        self.queue.1.is_empty() && !self.is_stopping()
+    }
+
     fn wait_until(
         &self,
         deadline: Option<Instant>,
-        events: &mut Events,
+        number: usize,
+        buffers: &mut Buffers,
     ) -> io::Result<Option<Event>> {
         if !self.reactor.is_shareable() {
-            return self.lead(deadline);
+            return self.wait_alone(deadline);
         }
+        let many = self.pace.may_take_many(number);
+        let events = if many { &mut buffers.many } else { &mut buffers.one };
         self.reactor.wait(events, deadline)?;
-        Ok(events.ready().first().copied())
+        if events.rung() {
+            self.rung.swap(false, Ordering::SeqCst);
+        }
+        Ok(self.leave_over(events.ready()))
     }
 
-    /// Waits on behalf of all workers, if nobody else does; takes one event and leaves the others.
-    fn lead(&self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
-        if let Ok(event) = self.leftover.1.try_recv() {
+    /// Waits on behalf of all workers, if nobody else does.
+    fn wait_alone(&self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
+        let mut events = lock(&self.waiter);
+        if let Some(event) = self.next_leftover() {
             return Ok(Some(event));
         }
-        let mut events = lock(&self.leader);
-        if let Ok(event) = self.leftover.1.try_recv() {
-            return Ok(Some(event));
+        let deadline = if self.is_idle() { deadline } else { Some(self.epoch) };
+        let waited = self.reactor.wait_portably(&mut events, deadline);
+        self.rung.swap(false, Ordering::SeqCst);
+        waited?;
+        Ok(self.leave_over(events.ready()))
+    }
+
+    /// The first, and whoever comes takes the others.
+    fn leave_over(&self, events: &[Event]) -> Option<Event> {
+        let (first, others) = events.split_first()?;
+        if !others.is_empty() {
+            lock(&self.leftover).extend(others);
+            self.cover();
         }
-        let deadline = if self.queue.1.is_empty() && !self.is_stopping() {
-            deadline
-        } else {
-            Some(self.epoch)
-        };
-        self.reactor.wait_portably(&mut events, deadline)?;
-        let Some((first, others)) = events.ready().split_first() else { return Ok(None) };
-        for event in others {
-            let _ = self.leftover.0.send(*event);
+        Some(*first)
+    }
+
+    /// Takes one of those that were left over.
+    pub(super) fn next_leftover(&self) -> Option<Event> {
+        let mut leftover = lock(&self.leftover);
+        let event = leftover.pop_front()?;
+        let is_more = !leftover.is_empty();
+        drop(leftover);
+        if is_more {
+            self.cover();
         }
-        Ok(Some(*first))
+        Some(event)
+    }
+
+    /// This worker may be held up from here on, and there is more to do: if nobody watches it,
+    /// one who waits for events sees to the rest.
+    fn cover(&self) {
+        if !self.pace.is_watched() {
+            self.rouse();
+        }
     }
 
     /// This worker has waited for the nearest deadline, and has something else to do now, maybe for
@@ -312,8 +362,22 @@ impl Shared {
     }
 }
 
-/// How many events a leader takes at once, where only one may wait.
-const LEADER_EVENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// How many events one wait brings at most.
+const MANY: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+const ONE: NonZeroUsize = NonZeroUsize::new(1).unwrap();
+
+/// What a worker waits with.
+pub(super) struct Buffers {
+    many: Events,
+    /// Where nobody would see to a second event while the handler of the first blocks.
+    one: Events,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self { many: Events::with_capacity(MANY), one: Events::with_capacity(ONE) }
+    }
+}
 
 impl Wake for Shared {
     fn wake(&self, key: u64) {

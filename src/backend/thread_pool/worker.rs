@@ -1,28 +1,27 @@
 //! One worker of a pool: take a session that is ready, give it its turn, put it back.
 
-use super::shared::{ACCEPTOR, News, Shared};
-use super::slots::{Slot, State};
+use super::shared::{ACCEPTOR, Buffers, News, Shared};
+use super::slots::{Entry, Slot, State};
 use crate::backend::slots::Key;
 use crate::connection::{Ready, Turn, Wants};
-use crate::net::{Events, Interest, poller_key};
+use crate::net::{Event, Interest, poller_key};
 use crate::serve_error::ServeError;
 use crate::session::Scratch;
-use std::num::NonZeroUsize;
 use std::time::Instant;
-
-/// A worker takes one event at a time: a second one would wait for the handler of the first, which
-/// may block, while other workers have nothing to do.
-const ONE: NonZeroUsize = NonZeroUsize::new(1).unwrap();
 
 /// Works until the pool stops.
 pub(super) fn work(shared: &Shared, number: usize) {
-    let mut worker = Worker { shared, scratch: Scratch::new().allow_blocking(true) };
-    let mut events = Events::with_capacity(ONE);
-    while !shared.is_stopping() {
+    let mut worker = Worker::new(shared, number);
+    let mut buffers = Buffers::new();
+    loop {
+        shared.pace.enter(number, || shared.rouse());
+        if shared.is_stopping() {
+            break;
+        }
         worker.run_queued();
         worker.run_due();
-        match shared.wait(number, &mut events) {
-            Ok(Some((key, ready))) => worker.serve(key, ready),
+        match shared.wait(number, &mut buffers) {
+            Ok(Some(event)) => worker.serve_all(event),
             Ok(None) => (),
             Err(error) => {
                 let _ = shared.news.0.send(News::Failed(ServeError::Wait(error)));
@@ -36,20 +35,52 @@ pub(super) fn work(shared: &Shared, number: usize) {
 
 /// Does the workers' work on another thread: runs all that is queued.
 pub(super) fn help_out(shared: &Shared) {
-    let mut helper = Worker { shared, scratch: Scratch::new().allow_blocking(true) };
+    let mut helper = Worker::new(shared, NOBODY);
     for _ in 0..shared.queue.1.len() {
-        helper.run_queued();
+        helper.run_one_queued();
     }
 }
 
+/// The number of a worker that is none of the pool's, and never leads.
+const NOBODY: usize = usize::MAX >> 2;
+
 struct Worker<'a> {
     shared: &'a Shared,
+    number: usize,
     scratch: Scratch,
 }
 
-impl Worker<'_> {
-    /// Runs one session of the queue; sockets have their turn before the next.
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared, number: usize) -> Self {
+        Self { shared, number, scratch: Scratch::new().allow_blocking(true) }
+    }
+
+    /// Serves an event, and those that are left over for as long as this worker is to.
+    fn serve_all(&mut self, first: Event) {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            self.serve(event);
+            if !self.shared.pace.goes_on(self.number) {
+                return;
+            }
+            next = self.shared.next_leftover();
+        }
+    }
+
+    /// Runs sessions of the queue: all that are in it now, if this worker leads the others, who
+    /// are parked; or one. Sockets have their turn before the next.
     fn run_queued(&mut self) {
+        let alone = !self.shared.pace.is_slow();
+        let n = if alone { self.shared.queue.1.len() } else { 1 };
+        for _ in 0..n {
+            self.run_one_queued();
+            if !self.shared.pace.goes_on(self.number) {
+                return;
+            }
+        }
+    }
+
+    fn run_one_queued(&mut self) {
         let Ok(key) = self.shared.queue.1.try_recv() else { return };
         if !self.shared.queue.1.is_empty() {
             // This one may take its time: let another worker see to the rest.
@@ -59,7 +90,7 @@ impl Worker<'_> {
         if let Some(slot) = self.shared.slots.get(key) {
             let before = slot.change(key, |_| Some(State::Running));
             let heard = before == Some(State::QueuedReady);
-            self.run(slot, key, if heard { Ready::BOTH } else { Ready::NONE });
+            self.run(slot, key, if heard { SOMETHING } else { NOTHING });
         }
     }
 
@@ -72,39 +103,37 @@ impl Worker<'_> {
                 if let Some(entry) = slot.entry().as_mut() {
                     entry.timer.fires(at);
                 }
-                self.run(slot, key, Ready::NONE);
+                self.run(slot, key, NOTHING);
             }
         }
     }
 
-    fn serve(&mut self, key: u64, ready: Ready) {
+    fn serve(&mut self, event: Event) {
+        let Event { key, ready, only_bytes } = event;
         if key == ACCEPTOR || key == poller_key(ACCEPTOR) as u64 {
             return self.shared.accept_as_worker(Instant::now());
         }
         let key = Key::from_u64(key);
         let Some(slot) = self.shared.slots.get(key) else { return };
         if slot.change(key, claim_ready) == Some(State::Idle) {
-            self.run(slot, key, ready);
+            self.run(slot, key, Heard { ready, only_bytes });
         }
     }
 
     /// Gives a session its turn, and again for as long as something came meanwhile.
-    fn run(&mut self, slot: &Slot, key: Key, mut ready: Ready) {
+    fn run(&mut self, slot: &Slot, key: Key, mut heard: Heard) {
         loop {
             let mut guard = slot.entry();
             let Some(entry) = guard.as_mut() else { return };
             let now = Instant::now();
-            let turn = entry.session.source_mut().turn(ready, now, &mut self.scratch);
-            let wants = match turn {
-                Turn::Wait(wants) if entry.session.set(Interest::from(wants)).is_ok() => wants,
-                // It has ended, or the system has no room to watch it.
-                _ => {
-                    let ended = guard.take();
-                    drop(guard);
-                    // Deleted from the poller, then closed, and only then is the slot free.
-                    drop(ended);
-                    return self.shared.slots.give_back(key);
-                }
+            let wants = entry.turn(heard, now, &mut self.scratch);
+            self.shared.pace.count_turn(self.number, now.elapsed());
+            let Some(wants) = wants else {
+                let ended = guard.take();
+                drop(guard);
+                // Deleted from the poller, then closed, and only then is the slot free.
+                drop(ended);
+                return self.shared.slots.give_back(key);
             };
             // One that was due may have been taken by somebody who left it to us.
             entry.timer.forget_due(now);
@@ -113,7 +142,7 @@ impl Worker<'_> {
             if self.put_back(slot, key, &wants) {
                 return;
             }
-            ready = Ready::BOTH;
+            heard = SOMETHING;
         }
     }
 
@@ -125,6 +154,44 @@ impl Worker<'_> {
             self.shared.enqueue(key);
         }
         before != Some(State::RunningAgain)
+    }
+}
+
+/// What is known of why a session has its turn.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    ready: Ready,
+    /// Nothing has come but bytes to read, if anything has.
+    only_bytes: bool,
+}
+
+/// A wake, or a deadline.
+const NOTHING: Heard = Heard { ready: Ready::NONE, only_bytes: true };
+/// An event of which nothing is known any more.
+const SOMETHING: Heard = Heard { ready: Ready::BOTH, only_bytes: false };
+
+impl Entry {
+    /// Gives the session its turn, and sees to it that the poller tells of what it wants. `None` if
+    /// it has ended, or the system has no room to watch it.
+    fn turn(&mut self, heard: Heard, now: Instant, scratch: &mut Scratch) -> Option<Wants> {
+        let session = self.session.source_mut();
+        if heard.ready != Ready::NONE {
+            // The poller has told of it, and will not again.
+            session.stream().set_drained(false);
+        }
+        let Turn::Wait(wants) = session.turn(heard.ready, now, scratch) else { return None };
+        let is_tcp = session.peer().addr().as_tcp().is_some();
+        // An end that has come with the last bytes is no byte, and is told of only once, too.
+        let drained = heard.only_bytes && is_tcp && session.stream().is_drained();
+        let interest = Interest::from(wants);
+        if drained {
+            self.session.set_drained(interest).ok()?;
+        } else {
+            self.session.set(interest).ok()?;
+        }
+        // From here on, the poller tells of whatever is there.
+        self.session.source().stream().set_drained(true);
+        Some(wants)
     }
 }
 

@@ -5,7 +5,7 @@ use super::conn::{Conn, Heard};
 use super::schedule::{Plan, Schedule, grace};
 use super::score::{Meter, Score, Tally};
 use crate::compare::error::LoadError;
-use crate::net::{Addr, Events, Reactor, connect};
+use crate::net::{Addr, Event, Events, Reactor, connect};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ impl Driver {
     /// Reads once from each connection that is ready.
     fn hear(&mut self, run: &mut Run) -> Result<(), LoadError> {
         for at in 0..self.events.ready().len() {
-            let (key, ready) = self.events.ready()[at];
+            let Event { key, ready, .. } = self.events.ready()[at];
             let conn = &mut self.conns[key as usize];
             if let Heard::Bytes { n, at } = conn.turn(ready, &mut self.buffer)? {
                 conn.hear(&self.buffer[..n], at, &mut run.schedule, &mut run.score)?;
