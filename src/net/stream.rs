@@ -2,11 +2,11 @@
 
 use super::platform;
 use crate::addr::Addr;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use socket2::Socket;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A connected stream socket.
@@ -17,7 +17,8 @@ use std::time::Duration;
 /// [`recv_blocking`]: Stream::recv_blocking
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Most sockets have one owner. With it: whether the last read left nothing behind.
+    /// Most sockets have one owner. With it: whether the last read left nothing behind. Only who
+    /// reads looks at it; it is atomic so that others may hold the stream as well.
     Own(Socket, AtomicBool),
     /// A thread that blocks in a read shares its socket, so that a drain can shut it down from
     /// outside.

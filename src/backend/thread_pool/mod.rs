@@ -1,5 +1,7 @@
 //! A fixed number of threads for any number of connections.
 
+mod backlog;
+mod lead;
 mod pace;
 mod shared;
 mod slots;

@@ -7,10 +7,10 @@
 //! it. While turns are **slow**, nobody is parked: each worker waits for itself, and takes one event
 //! at a time. What counts as slow is the time that turns take on average.
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use super::lead::Lead;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, wait_for};
+use std::time::Duration;
 
 /// Above this average, a wake-up of another worker costs less than to wait for the one at work.
 const SLOW: u64 = 25_000;
@@ -25,11 +25,11 @@ const TURNS: u64 = 128;
 /// How often the leader is looked at.
 const TICK: Duration = Duration::from_millis(1);
 /// After so many looks at a leader that waits for events, nobody looks until it has worked again.
-const QUIET_TICKS: u32 = 20;
+const QUIET_TICKS: u32 = if cfg!(all(loom, test)) { 0 } else { 20 };
 
 pub(super) struct Pace {
     workers: usize,
-    watch: Watch,
+    lead: Lead,
     /// The average time of a turn, in nanoseconds.
     mean: AtomicU64,
     slow: AtomicBool,
@@ -51,7 +51,7 @@ impl Pace {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             workers,
-            watch: Watch::new(),
+            lead: Lead::new(),
             mean: AtomicU64::new(0),
             slow: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -69,13 +69,13 @@ impl Pace {
             hand_on();
             self.park(worker);
         }
-        if self.watch.leads(worker) {
+        if self.lead.is_of(worker) {
             self.begin_work(worker);
         }
     }
 
     fn may_work(&self, worker: usize) -> bool {
-        self.watch.lead(worker) || self.is_slow() || self.ended.load(Ordering::SeqCst)
+        self.lead.is_of_or_free(worker) || self.is_slow() || self.ended.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_slow(&self) -> bool {
@@ -84,44 +84,47 @@ impl Pace {
 
     /// Whether this worker goes on with what is left of its events: another may lead by now.
     pub(super) fn goes_on(&self, worker: usize) -> bool {
-        self.is_slow() || self.watch.leads(worker)
+        self.is_slow() || self.lead.is_of(worker)
     }
 
-    /// Whether somebody takes the lead if the leader is held up. Whoever stops to watch looks first
-    /// for what is left over.
-    pub(super) fn is_watched(&self) -> bool {
-        !self.is_slow() && self.watched.load(Ordering::SeqCst)
+    /// Whether this worker leads, and somebody takes the lead if it is held up. Whoever stops to
+    /// watch looks first for what is left over.
+    pub(super) fn is_covered(&self, worker: usize) -> bool {
+        !self.is_slow() && self.lead.is_of(worker) && self.watched.load(Ordering::SeqCst)
     }
 
     /// Whether a worker may take many events at once: somebody goes on with them if it is held up.
     pub(super) fn may_take_many(&self, worker: usize) -> bool {
-        let is_safe = self.workers == 1 || self.is_watched();
-        is_safe && self.watch.leads(worker)
+        self.workers == 1 || self.is_covered(worker)
     }
 
     /// This worker is about to wait for events.
     pub(super) fn begin_wait(&self, worker: usize) {
-        self.watch.rest(worker);
+        self.lead.rest(worker);
     }
 
     /// This worker has waited. If it leads, somebody must see it if it is held up.
     pub(super) fn begin_work(&self, worker: usize) {
-        if self.watch.work(worker) && self.watched.load(Ordering::SeqCst) {
+        if self.lead.work(worker) && self.watched.load(Ordering::SeqCst) {
             // Whoever watches is about to sleep, or sleeps: it holds the lock until it does.
             let _parked = self.lock();
-            self.watch.watch();
+            self.lead.look_at();
             self.alarm.notify_one();
         }
     }
 
     /// A turn is over.
     pub(super) fn count_turn(&self, worker: usize, took: Duration) {
-        self.watch.progress(worker);
+        self.lead.progress(worker);
         let took = u64::try_from(took.as_nanos()).unwrap_or(CAP).min(CAP);
         let before = self.mean.load(Ordering::Relaxed);
         let mean = (before * (TURNS - 1) + took) / TURNS;
         // One that is lost to another worker's is no harm.
         self.mean.store(mean, Ordering::Relaxed);
+        self.judge(mean);
+    }
+
+    fn judge(&self, mean: u64) {
         if mean > SLOW && !self.is_slow() && self.workers > 1 {
             self.slow.store(true, Ordering::SeqCst);
             self.rouse_all();
@@ -155,7 +158,7 @@ impl Pace {
         }
         parked.watcher = true;
         self.watched.store(true, Ordering::SeqCst);
-        self.watch.watch();
+        self.lead.look_at();
         let mut parked = self.keep_watch(worker, parked);
         parked.watcher = false;
         self.watched.store(false, Ordering::SeqCst);
@@ -164,37 +167,33 @@ impl Pace {
 
     /// Watches the leader until this worker may work.
     fn keep_watch<'a>(
-        &self,
+        &'a self,
         worker: usize,
         mut parked: MutexGuard<'a, Parked>,
     ) -> MutexGuard<'a, Parked> {
-        let mut seen = self.watch.look();
-        let mut quiet = 0;
-        loop {
-            if self.may_work(worker) {
-                return parked;
-            }
-            if !self.watch.is_watched() {
+        let (mut last, mut quiet) = (self.lead.look(), 0);
+        while !self.may_work(worker) {
+            if !self.lead.is_looked_at() {
                 parked = self.alarm.wait(parked).unwrap_or_else(PoisonError::into_inner);
-                (seen, quiet) = (self.watch.look(), 0);
+                (last, quiet) = (self.lead.look(), 0);
                 continue;
             }
-            let until = Instant::now() + TICK;
-            let waited = self.alarm.wait_timeout(parked, TICK);
-            parked = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if Instant::now() < until {
+            let (guard, is_over) = wait_for(&self.alarm, &self.parked, parked, TICK);
+            parked = guard;
+            if !is_over {
                 continue;
             }
-            let now = self.watch.look();
-            if now == seen && now.is_at_work() && self.watch.take_over(worker, now) {
-                return parked;
+            let now = self.lead.look();
+            if now == last && now.is_at_work() && self.lead.take_over(worker, now) {
+                break;
             }
-            quiet = if now == seen { quiet + 1 } else { 0 };
+            quiet = if now == last { quiet + 1 } else { 0 };
             if quiet > QUIET_TICKS {
-                self.watch.look_away();
+                self.lead.look_away();
             }
-            seen = now;
+            last = now;
         }
+        parked
     }
 
     fn lock(&self) -> MutexGuard<'_, Parked> {
@@ -202,97 +201,204 @@ impl Pace {
     }
 }
 
-/// Who leads, whether it works or waits for events, and whether that is looked at.
-struct Watch {
-    /// 0 if nobody leads yet; else twice the worker's number from 1, and 1 more while it works.
-    leader: AtomicUsize,
-    /// How many turns leaders have ended.
-    turns: AtomicU64,
-    watched: AtomicBool,
-}
+#[cfg(all(test, loom))]
+mod model {
+    use super::super::backlog::Backlog;
+    use super::*;
+    use loom::thread;
+    use std::sync::Arc;
 
-/// A leader as the one that watches saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    leader: usize,
-    turns: u64,
-}
-
-impl Look {
-    fn is_at_work(self) -> bool {
-        self.leader & WORKS != 0
+    /// A pool whose events are numbers, and whose poller is a list.
+    struct Pool {
+        pace: Pace,
+        backlog: Backlog<u32>,
+        poller: Mutex<Poller>,
+        told: Condvar,
+        /// How many turns have begun. Each is held up until all of them have.
+        begun: Mutex<usize>,
+        all_begun: Condvar,
+        turns: usize,
     }
-}
 
-const WORKS: usize = 1;
+    #[derive(Default)]
+    struct Poller {
+        events: Vec<u32>,
+        rung: bool,
+        stopped: bool,
+    }
 
-fn at_rest(worker: usize) -> usize {
-    (worker + 1) << 1
-}
+    impl Pool {
+        fn new(workers: usize, events: usize) -> Arc<Self> {
+            Arc::new(Self {
+                pace: Pace::new(workers),
+                backlog: Backlog::with_capacity(0),
+                poller: Mutex::default(),
+                told: Condvar::new(),
+                begun: Mutex::new(0),
+                all_begun: Condvar::new(),
+                turns: events,
+            })
+        }
 
-impl Watch {
-    fn new() -> Self {
-        Self {
-            leader: AtomicUsize::new(0),
-            turns: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
+        fn poller(&self) -> MutexGuard<'_, Poller> {
+            self.poller.lock().unwrap()
+        }
+
+        /// One event comes, and one of those who wait is told.
+        fn come(&self, event: u32) {
+            self.poller().events.push(event);
+            self.told.notify_one();
+        }
+
+        // From here on: what `Shared` and `Worker` do.
+
+        fn rouse(&self) {
+            if self.backlog.must_ring() {
+                self.poller().rung = true;
+                self.told.notify_one();
+            }
+        }
+
+        fn stop(&self) {
+            self.pace.end();
+            self.poller().stopped = true;
+            self.told.notify_all();
+        }
+
+        fn cover(&self, worker: usize) {
+            if !self.pace.is_covered(worker) {
+                self.rouse();
+            }
+        }
+
+        fn next_leftover(&self, worker: usize) -> Option<u32> {
+            let (event, is_more) = self.backlog.pop()?;
+            if is_more {
+                self.cover(worker);
+            }
+            Some(event)
+        }
+
+        fn wait(&self, worker: usize) -> Option<u32> {
+            self.backlog.begin_wait();
+            let mut event = self.next_leftover(worker);
+            if event.is_none() {
+                self.pace.begin_wait(worker);
+                event = self.poll(worker);
+                self.pace.begin_work(worker);
+            }
+            self.backlog.end_wait();
+            event
+        }
+
+        fn poll(&self, worker: usize) -> Option<u32> {
+            let many = self.pace.may_take_many(worker);
+            let mut poller = self.poller();
+            while poller.events.is_empty() && !poller.rung && !poller.stopped {
+                poller = self.told.wait(poller).unwrap();
+            }
+            let n = poller.events.len().min(if many { usize::MAX } else { 1 });
+            let taken: Vec<u32> = poller.events.drain(..n).collect();
+            let rung = (many || n == 0) && std::mem::take(&mut poller.rung);
+            drop(poller);
+            if rung {
+                self.backlog.heard();
+            }
+            let (first, others) = taken.split_first()?;
+            if !others.is_empty() {
+                self.backlog.leave(others);
+                self.cover(worker);
+            }
+            Some(*first)
+        }
+
+        fn work(&self, worker: usize) {
+            loop {
+                self.pace.enter(worker, || self.rouse());
+                if self.pace.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut next = self.wait(worker);
+                while next.is_some() {
+                    self.serve();
+                    if !self.pace.goes_on(worker) {
+                        break;
+                    }
+                    next = self.next_leftover(worker);
+                }
+            }
+        }
+
+        /// A turn that goes on until every other has begun. The last one ends it all.
+        fn serve(&self) {
+            let mut begun = self.begun.lock().unwrap();
+            *begun += 1;
+            if *begun == self.turns {
+                self.stop();
+                return self.all_begun.notify_all();
+            }
+            while *begun < self.turns {
+                begun = self.all_begun.wait(begun).unwrap();
+            }
         }
     }
 
-    fn leads(&self, worker: usize) -> bool {
-        self.leader.load(Ordering::SeqCst) & !WORKS == at_rest(worker)
+    /// Plays with as many events as workers, on the first worker before it works, and on a thread
+    /// beside them.
+    fn check(preemptions: usize, workers: usize, before: fn(&Pool), beside: Option<fn(&Pool)>) {
+        let mut model = loom::model::Builder::new();
+        // Those with more preemptions are too many to wait for.
+        model.preemption_bound = Some(preemptions);
+        model.max_branches = 20_000;
+        model.check(move || {
+            let pool = Pool::new(workers, workers);
+            let mut others: Vec<_> = (1..workers)
+                .map(|worker| {
+                    let pool = Arc::clone(&pool);
+                    thread::spawn(move || pool.work(worker))
+                })
+                .collect();
+            others.extend(beside.map(|beside| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || beside(&pool))
+            }));
+            before(&pool);
+            pool.work(0);
+            others.into_iter().for_each(|other| other.join().unwrap());
+        });
     }
 
-    /// Whether this worker leads, also because nobody did.
-    fn lead(&self, worker: usize) -> bool {
-        self.leads(worker) || self.change(0, at_rest(worker))
+    // In the following, as many handlers block as there are workers, until all do. So whatever is
+    // not served while a worker is free ends in a deadlock.
+
+    #[test]
+    fn model_a_leader_that_is_held_up_holds_up_nothing() {
+        check(3, 2, |pool| (1..=2).for_each(|event| pool.come(event)), None);
     }
 
-    fn change(&self, from: usize, to: usize) -> bool {
-        self.leader.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    #[test]
+    fn model_each_of_three_goes_on_with_what_the_others_left() {
+        check(2, 3, |pool| (1..=3).for_each(|event| pool.come(event)), None);
     }
 
-    fn rest(&self, worker: usize) {
-        self.change(at_rest(worker) | WORKS, at_rest(worker));
+    #[test]
+    fn model_whoever_watches_a_leader_that_waits_hears_when_it_works() {
+        check(3, 2, |_| (), Some(|pool| (1..=2).for_each(|event| pool.come(event))));
     }
 
-    /// The worker is at work. `true` if it leads, and nobody looks: somebody must be told to. In
-    /// one order with `look_away`.
-    fn work(&self, worker: usize) -> bool {
-        let led = self.change(at_rest(worker), at_rest(worker) | WORKS) || self.leads(worker);
-        led && !self.is_watched()
+    #[test]
+    fn model_nothing_is_left_when_turns_become_slow_and_quick_again() {
+        let changes = |pool: &Pool| {
+            pool.pace.judge(SLOW + 1);
+            pool.come(2);
+            pool.pace.judge(0);
+        };
+        check(2, 2, |pool| pool.come(1), Some(changes));
     }
 
-    fn progress(&self, worker: usize) {
-        if self.leads(worker) {
-            // One that has lost the lead just now may undo a step: that is seen as one, too.
-            self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
-    }
-
-    fn look(&self) -> Look {
-        let turns = self.turns.load(Ordering::Relaxed);
-        Look { leader: self.leader.load(Ordering::SeqCst), turns }
-    }
-
-    /// Takes the lead from a leader that is held up.
-    fn take_over(&self, worker: usize, from: Look) -> bool {
-        self.change(from.leader, at_rest(worker) | WORKS)
-    }
-
-    fn watch(&self) {
-        self.watched.store(true, Ordering::SeqCst);
-    }
-
-    fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::SeqCst)
-    }
-
-    /// Nobody looks from here on, unless the leader works.
-    fn look_away(&self) {
-        self.watched.store(false, Ordering::SeqCst);
-        if self.look().is_at_work() {
-            self.watch();
-        }
+    #[test]
+    fn model_a_stop_reaches_everybody() {
+        check(3, 2, |_| (), Some(Pool::stop));
+        check(2, 3, |_| (), Some(Pool::stop));
     }
 }

@@ -1,5 +1,6 @@
 //! What the workers of a pool share.
 
+use super::backlog::Backlog;
 use super::pace::Pace;
 use super::slots::{Entry, SharedSlots, State};
 use crate::acceptor::{AcceptTurn, Acceptor};
@@ -14,10 +15,9 @@ use crate::net::{
 use crate::serve_error::ServeError;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -46,14 +46,10 @@ pub(super) struct Shared {
     nearest: AtomicU64,
     /// Until when each worker waits; `NEVER` if it does not wait, or waits without a deadline.
     waits_until: Box<[AtomicU64]>,
-    /// How many workers wait, or are about to.
-    waiting: AtomicUsize,
-    /// The bell was rung, and nobody has heard it yet.
-    rung: AtomicBool,
+    /// What one wait has brought and nobody has come to yet.
+    backlog: Backlog<Event>,
     /// Where only one may wait: who has the lock does.
     waiter: Mutex<PortableEvents>,
-    /// What one wait has brought and nobody has come to yet.
-    leftover: Mutex<VecDeque<Event>>,
     stopping: AtomicBool,
     epoch: Instant,
     /// Itself, for sessions to be attached to.
@@ -98,10 +94,8 @@ impl Shared {
             timers: Mutex::default(),
             nearest: AtomicU64::new(NEVER),
             waits_until: (0..workers).map(|_| AtomicU64::new(NEVER)).collect(),
-            waiting: AtomicUsize::new(0),
-            rung: AtomicBool::new(false),
+            backlog: Backlog::with_capacity(2 * MANY.get()),
             waiter: Mutex::new(PortableEvents::with_capacity(MANY)),
-            leftover: Mutex::new(VecDeque::with_capacity(2 * MANY.get())),
             stopping: AtomicBool::new(false),
             epoch: Instant::now(),
             me: Weak::clone(me),
@@ -211,10 +205,9 @@ impl Shared {
         self.rouse();
     }
 
-    /// Wakes a worker, if one waits and none is being woken already. Full order with `begin_wait`: either it sees what was done
-    /// before, or we see it wait.
+    /// Wakes a worker, if one waits and none is being woken already: something was left.
     pub(super) fn rouse(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 && !self.rung.swap(true, Ordering::SeqCst) {
+        if self.backlog.must_ring() {
             self.reactor.ring();
         }
     }
@@ -222,10 +215,16 @@ impl Shared {
     /// Waits for events, until the nearest deadline; not at all if there is something left to do.
     /// Returns one of them; the others, if it may take many, are left over.
     pub(super) fn wait(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
-        if let Some(event) = self.next_leftover() {
-            return Ok(Some(event));
-        }
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.backlog.begin_wait();
+        let event = match self.next_leftover(number) {
+            Some(event) => Ok(Some(event)),
+            None => self.wait_for_events(number, buffers),
+        };
+        self.backlog.end_wait();
+        event
+    }
+
+    fn wait_for_events(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
         let nearest = self.nearest.load(Ordering::SeqCst);
         self.waits_until[number].store(nearest, Ordering::SeqCst);
         let event = if self.is_idle() {
@@ -237,7 +236,6 @@ impl Shared {
             self.wait_until(Some(self.epoch), number, buffers)
         };
         self.waits_until[number].store(NEVER, Ordering::SeqCst);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
         if matches!(event, Ok(Some(_))) && nearest != NEVER {
             self.hand_on_clock(nearest);
         }
@@ -255,56 +253,53 @@ impl Shared {
         buffers: &mut Buffers,
     ) -> io::Result<Option<Event>> {
         if !self.reactor.is_shareable() {
-            return self.wait_alone(deadline);
+            return self.wait_alone(deadline, number);
         }
         let many = self.pace.may_take_many(number);
         let events = if many { &mut buffers.many } else { &mut buffers.one };
         self.reactor.wait(events, deadline)?;
         if events.rung() {
-            self.rung.swap(false, Ordering::SeqCst);
+            self.backlog.heard();
         }
-        Ok(self.leave_over(events.ready()))
+        Ok(self.leave_over(events.ready(), number))
     }
 
     /// Waits on behalf of all workers, if nobody else does.
-    fn wait_alone(&self, deadline: Option<Instant>) -> io::Result<Option<Event>> {
+    fn wait_alone(&self, deadline: Option<Instant>, number: usize) -> io::Result<Option<Event>> {
         let mut events = lock(&self.waiter);
-        if let Some(event) = self.next_leftover() {
+        if let Some(event) = self.next_leftover(number) {
             return Ok(Some(event));
         }
         let deadline = if self.is_idle() { deadline } else { Some(self.epoch) };
         let waited = self.reactor.wait_portably(&mut events, deadline);
-        self.rung.swap(false, Ordering::SeqCst);
+        self.backlog.heard();
         waited?;
-        Ok(self.leave_over(events.ready()))
+        Ok(self.leave_over(events.ready(), number))
     }
 
     /// The first, and whoever comes takes the others.
-    fn leave_over(&self, events: &[Event]) -> Option<Event> {
+    fn leave_over(&self, events: &[Event], number: usize) -> Option<Event> {
         let (first, others) = events.split_first()?;
         if !others.is_empty() {
-            lock(&self.leftover).extend(others);
-            self.cover();
+            self.backlog.leave(others);
+            self.cover(number);
         }
         Some(*first)
     }
 
     /// Takes one of those that were left over.
-    pub(super) fn next_leftover(&self) -> Option<Event> {
-        let mut leftover = lock(&self.leftover);
-        let event = leftover.pop_front()?;
-        let is_more = !leftover.is_empty();
-        drop(leftover);
+    pub(super) fn next_leftover(&self, number: usize) -> Option<Event> {
+        let (event, is_more) = self.backlog.pop()?;
         if is_more {
-            self.cover();
+            self.cover(number);
         }
         Some(event)
     }
 
     /// This worker may be held up from here on, and there is more to do: if nobody watches it,
     /// one who waits for events sees to the rest.
-    fn cover(&self) {
-        if !self.pace.is_watched() {
+    fn cover(&self, number: usize) {
+        if !self.pace.is_covered(number) {
             self.rouse();
         }
     }

@@ -209,8 +209,10 @@ mod model {
 
     struct Pool {
         slot: Slot,
-        /// What was left for the session, by those who wake it.
+        /// What was left for the session, by those who wake it: each of its turns sees that.
         left: Mutex<u32>,
+        /// What its socket has been told to have: only a turn that knows of it looks there.
+        came: Mutex<u32>,
         /// How many workers have the session.
         held: Mutex<u32>,
         seen: Mutex<u32>,
@@ -226,65 +228,88 @@ mod model {
             }
         }
 
+        /// What `Worker::serve` does with an event, which comes once.
+        fn event(&self) {
+            *self.came.lock().unwrap() += 1;
+            let claim = super::super::worker::claim_ready;
+            if self.slot.change(KEY, claim) == Some(State::Idle) {
+                self.run(true);
+            }
+        }
+
+        /// What a worker does with a session of the queue.
+        fn run_queued(&self) {
+            let before = self.slot.change(KEY, |_| Some(State::Running));
+            self.run(before == Some(State::QueuedReady));
+        }
+
         /// What a worker does with a session that it took.
-        fn run(&self) {
+        fn run(&self, mut heard: bool) {
+            let mut may_repeat = true;
             loop {
                 *self.held.lock().unwrap() += 1;
                 assert_eq!(*self.held.lock().unwrap(), 1, "two workers have one session");
                 *self.seen.lock().unwrap() += std::mem::take(&mut *self.left.lock().unwrap());
+                if heard {
+                    *self.seen.lock().unwrap() += std::mem::take(&mut *self.came.lock().unwrap());
+                }
                 *self.held.lock().unwrap() -= 1;
-                let after = |state| super::super::worker::after_turn(state, State::Idle);
-                if self.slot.change(KEY, after) != Some(State::RunningAgain) {
-                    return;
+                let after =
+                    |state| super::super::worker::after_turn(state, State::Idle, may_repeat);
+                match self.slot.change(KEY, after).and_then(after) {
+                    Some(State::Running) => (heard, may_repeat) = (true, false),
+                    Some(State::QueuedReady) => return self.queue.notify(),
+                    _ => return,
                 }
             }
         }
     }
 
-    /// One thread wakes an idle session while an event has come for it. Whatever the order, never
-    /// do two have it at once, and all that was left for it is seen.
-    #[test]
-    fn model_a_session_is_run_by_one_and_misses_nothing() {
+    /// A thread wakes an idle session while events come for it, which are told only once. Whatever
+    /// the order, never do two have it at once, and all that was left for it or came is seen.
+    fn check(preemptions: usize, wakes: usize, events: usize) {
         let mut model = loom::model::Builder::new();
-        // All orders with at most three preemptions: those with more are too many to wait for.
-        model.preemption_bound = Some(3);
-        model.check(|| {
+        // Those with more preemptions are too many to wait for.
+        model.preemption_bound = Some(preemptions);
+        model.check(move || {
             let pool = Arc::new(Pool {
                 slot: Slot::new(),
                 left: Mutex::new(0),
+                came: Mutex::new(0),
                 held: Mutex::new(0),
                 seen: Mutex::new(0),
                 queue: Notify::new(),
             });
             pool.slot.set(KEY, State::Idle);
-            let waking = {
-                let pool = Arc::clone(&pool);
-                thread::spawn(move || pool.wake())
-            };
-            let event = {
-                let pool = Arc::clone(&pool);
-                thread::spawn(move || {
-                    *pool.left.lock().unwrap() += 1;
-                    // What `Worker::serve` does. A session in the queue will look by itself.
-                    let claim = super::super::worker::claim_ready;
-                    if pool.slot.change(KEY, claim) == Some(State::Idle) {
-                        pool.run();
-                    }
+            let deeds = (0..wakes).map(|_| Pool::wake as fn(&Pool));
+            let deeds = deeds.chain((0..events).map(|_| Pool::event as fn(&Pool)));
+            let others: Vec<_> = deeds
+                .map(|deed| {
+                    let pool = Arc::clone(&pool);
+                    thread::spawn(move || deed(&pool))
                 })
-            };
-            while *pool.seen.lock().unwrap() < 2 {
+                .collect();
+            while *pool.seen.lock().unwrap() < (wakes + events) as u32 {
                 // A worker of the queue; it ends when all was seen, by whomever.
                 let state = pool.slot.change(KEY, |_| None);
                 if matches!(state, Some(State::Queued | State::QueuedReady)) {
                     pool.queue.wait();
-                    pool.slot.change(KEY, |_| Some(State::Running));
-                    pool.run();
+                    pool.run_queued();
                 } else {
                     thread::yield_now();
                 }
             }
-            waking.join().unwrap();
-            event.join().unwrap();
+            others.into_iter().for_each(|other| other.join().unwrap());
         });
+    }
+
+    #[test]
+    fn model_a_session_is_run_by_one_and_misses_nothing() {
+        check(3, 1, 1);
+    }
+
+    #[test]
+    fn model_an_event_that_comes_during_a_turn_is_not_lost() {
+        check(3, 0, 2);
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Worker<'a> {
             if !self.shared.pace.goes_on(self.number) {
                 return;
             }
-            next = self.shared.next_leftover();
+            next = self.shared.next_leftover(self.number);
         }
     }
 
@@ -120,8 +120,9 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives a session its turn, and again for as long as something came meanwhile.
+    /// Gives a session its turn, and once more if something came meanwhile.
     fn run(&mut self, slot: &Slot, key: Key, mut heard: Heard) {
+        let mut may_repeat = true;
         loop {
             let mut guard = slot.entry();
             let Some(entry) = guard.as_mut() else { return };
@@ -139,21 +140,22 @@ impl<'a> Worker<'a> {
             entry.timer.forget_due(now);
             self.shared.set_timer(key, &mut entry.timer, wants.deadline);
             drop(guard);
-            if self.put_back(slot, key, &wants) {
+            if self.put_back(slot, key, &wants, may_repeat) {
                 return;
             }
-            heard = SOMETHING;
+            (heard, may_repeat) = (SOMETHING, false);
         }
     }
 
     /// The turn is over. `false` if the session is to run once more.
-    fn put_back(&self, slot: &Slot, key: Key, wants: &Wants) -> bool {
+    fn put_back(&self, slot: &Slot, key: Key, wants: &Wants, may_repeat: bool) -> bool {
         let next = if wants.again { State::Queued } else { State::Idle };
-        let before = slot.change(key, |state| after_turn(state, next));
-        if before == Some(State::Running) && next == State::Queued {
+        let after = |state| after_turn(state, next, may_repeat);
+        let after = slot.change(key, after).and_then(after);
+        if matches!(after, Some(State::Queued | State::QueuedReady)) {
             self.shared.enqueue(key);
         }
-        before != Some(State::RunningAgain)
+        after != Some(State::Running)
     }
 }
 
@@ -205,10 +207,12 @@ pub(super) fn claim(state: State) -> Option<State> {
     }
 }
 
-/// What becomes of a session after its turn: what it wants, unless something came meanwhile.
-pub(super) fn after_turn(state: State, next: State) -> Option<State> {
+/// What becomes of a session after its turn: what it wants, unless something came meanwhile. Then
+/// it runs once more; but others have their turn before it does so again.
+pub(super) fn after_turn(state: State, next: State, may_repeat: bool) -> Option<State> {
     match state {
-        State::RunningAgain => Some(State::Running),
+        State::RunningAgain if may_repeat => Some(State::Running),
+        State::RunningAgain => Some(State::QueuedReady),
         _ => Some(next),
     }
 }
