@@ -85,18 +85,14 @@ impl Stream {
         self.judge_end(result)
     }
 
-    /// A read that was given less than it had room for has found no more, on TCP.
+    /// A read that was given less than it had room for has found no more, on TCP. One that would
+    /// block says nothing: where it does so for no reason, the poller is asked again.
     fn note_read(&self, result: &io::Result<usize>, room: usize) {
-        let drained = match result {
-            Ok(n) => *n > 0 && *n < room,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        self.set_drained(drained);
+        self.set_drained(matches!(result, Ok(n) if (1..room).contains(n)));
     }
 
-    /// Whether the last read left nothing behind, or `set_drained` has said so since. Of a Unix
-    /// socket only a read that would block says that: messages with descriptors are given one by
-    /// one.
+    /// Whether the last read left nothing behind, or `set_drained` has said so since. Not to be
+    /// relied on for Unix sockets: messages with descriptors are given one by one.
     pub(crate) fn is_drained(&self) -> bool {
         matches!(self, Self::Own(_, drained) if drained.load(Ordering::Relaxed))
     }
