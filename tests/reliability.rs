@@ -10,7 +10,7 @@ const ROWS: [(&str, u32); 7] =
     [("A", 15), ("R", 20), ("E", 10), ("S", 12), ("U", 4), ("C", 5), ("K", 1)];
 
 /// Where the tests of a suite are.
-const SUITES: [(&str, &str); 16] = [
+const SUITES: [(&str, &str); 17] = [
     ("architecture", "tests/architecture.rs"),
     ("client", "tests/client"),
     ("codec_memory", "tests/codec_memory.rs"),
@@ -22,6 +22,7 @@ const SUITES: [(&str, &str); 16] = [
     ("lockstep", "tests/lockstep.rs"),
     ("model", "src"),
     ("observers", "tests/observers.rs"),
+    ("pool", "tests/pool.rs"),
     ("scenarios", "tests/scenarios"),
     ("services", "tests/services"),
     ("unit", "src"),

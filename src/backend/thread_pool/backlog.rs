@@ -34,10 +34,12 @@ impl<E: Copy> Backlog<E> {
         Some((event, !left.is_empty()))
     }
 
-    /// A worker is about to wait. What it is to see must be looked for after this: either it is
-    /// seen then, or whoever leaves it sees the worker wait.
-    pub(super) fn begin_wait(&self) {
+    /// A worker is about to wait, unless something was left over, which it takes. What else it is
+    /// to see must be looked for after this: either it is seen then, or whoever leaves it sees the
+    /// worker wait.
+    pub(super) fn begin_wait(&self) -> Option<(E, bool)> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.pop()
     }
 
     pub(super) fn end_wait(&self) {
@@ -58,5 +60,73 @@ impl<E: Copy> Backlog<E> {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<E>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_calls_ring_once_for_each_that_hears() {
+        let backlog = Backlog::<u32>::with_capacity(0);
+        assert!(!backlog.must_ring(), "nobody waits");
+        assert!(backlog.begin_wait().is_none() && backlog.begin_wait().is_none());
+        assert_eq!((0..1_000).filter(|_| backlog.must_ring()).count(), 1);
+        backlog.heard();
+        backlog.end_wait();
+        assert_eq!((0..1_000).filter(|_| backlog.must_ring()).count(), 1, "another waits");
+        backlog.heard();
+        backlog.end_wait();
+        assert!(!backlog.must_ring(), "nobody waits any more");
+    }
+
+    #[test]
+    fn what_is_left_is_taken_in_its_order() {
+        let backlog = Backlog::with_capacity(2);
+        backlog.leave(&[1, 2]);
+        backlog.leave(&[3]);
+        let taken: Vec<_> = std::iter::from_fn(|| backlog.pop()).collect();
+        assert_eq!(taken, [(1, true), (2, true), (3, false)]);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Notify;
+    use loom::thread;
+    use std::sync::Arc;
+
+    /// Two leave an event each and are held up until both are taken. Whatever the order, whoever
+    /// waits takes them.
+    #[test]
+    fn model_nobody_waits_while_something_is_left() {
+        loom::model(|| {
+            let pool = Arc::new((Backlog::with_capacity(0), Notify::new()));
+            let leaving = [1, 2].map(|event| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    let (backlog, bell) = &*pool;
+                    backlog.leave(&[event]);
+                    if backlog.must_ring() {
+                        bell.notify();
+                    }
+                })
+            });
+            let (backlog, bell) = &*pool;
+            let mut taken = 0;
+            while taken < 2 {
+                match backlog.begin_wait() {
+                    Some(_) => taken += 1,
+                    None => {
+                        bell.wait();
+                        backlog.heard();
+                    }
+                }
+                backlog.end_wait();
+            }
+            leaving.into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }

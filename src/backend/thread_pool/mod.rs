@@ -23,6 +23,10 @@ use std::time::Instant;
 /// nothing to say: idle connections, however many, wait in the poller, and a worker takes whichever
 /// is ready. So a pool of four serves thousands of silent connections beside those at work.
 ///
+/// While callbacks are quick, one worker serves all that comes, at nearly the cost of an event loop,
+/// and the others rest. If a callback holds it up, another goes on after a millisecond or two. While
+/// callbacks are slow, each worker takes what comes next.
+///
 /// The thread that serves does not work: it keeps the clocks of the accept loop and of the drain,
 /// and takes what is left after a drain's deadline if all workers are held up. While all workers
 /// are held up, time-outs of connections come late.

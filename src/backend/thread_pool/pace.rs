@@ -272,16 +272,19 @@ mod model {
         }
 
         fn next_leftover(&self, worker: usize) -> Option<u32> {
-            let (event, is_more) = self.backlog.pop()?;
+            self.backlog.pop().map(|left| self.take_left(left, worker))
+        }
+
+        fn take_left(&self, (event, is_more): (u32, bool), worker: usize) -> u32 {
             if is_more {
                 self.cover(worker);
             }
-            Some(event)
+            event
         }
 
         fn wait(&self, worker: usize) -> Option<u32> {
-            self.backlog.begin_wait();
-            let mut event = self.next_leftover(worker);
+            let left = self.backlog.begin_wait();
+            let mut event = left.map(|left| self.take_left(left, worker));
             if event.is_none() {
                 self.pace.begin_wait(worker);
                 event = self.poll(worker);
@@ -304,7 +307,11 @@ mod model {
             if rung {
                 self.backlog.heard();
             }
-            let (first, others) = taken.split_first()?;
+            self.leave_over(&taken, worker)
+        }
+
+        fn leave_over(&self, events: &[u32], worker: usize) -> Option<u32> {
+            let (first, others) = events.split_first()?;
             if !others.is_empty() {
                 self.backlog.leave(others);
                 self.cover(worker);
@@ -400,5 +407,50 @@ mod model {
     fn model_a_stop_reaches_everybody() {
         check(2, 2, |_| (), Some(Pool::stop));
         check(1, 3, |_| (), Some(Pool::stop));
+    }
+
+    /// A leader leaves an event over while it loses the lead to one who waits for more, with another
+    /// that watches by then.
+    #[test]
+    fn model_whoever_has_lost_the_lead_calls_the_one_that_has_it() {
+        loom::model(|| {
+            let pool = Pool::new(3, 0);
+            pool.pace.enter(0, || ());
+            pool.pace.watched.store(true, Ordering::SeqCst);
+            let seen = pool.pace.lead.look();
+            let taking = {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    assert!(pool.pace.lead.take_over(1, seen));
+                    while pool.wait(1).is_none() {}
+                })
+            };
+            pool.leave_over(&[1, 2], 0);
+            taking.join().unwrap();
+        });
+    }
+
+    /// Two wait, one of whom is not to work any more since turns are quick. It may be the one that
+    /// hears the bell, and then the other has to.
+    #[test]
+    fn model_a_bell_that_the_wrong_one_hears_rings_once_more() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let pool = Pool::new(2, 1);
+            pool.pace.enter(0, || ());
+            let threads = [0, 1].map(|worker| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    if worker == 1 && pool.wait(1).is_some() {
+                        pool.serve();
+                    }
+                    pool.work(worker);
+                })
+            });
+            pool.backlog.leave(&[1]);
+            pool.rouse();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
     }
 }

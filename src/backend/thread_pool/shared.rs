@@ -215,9 +215,8 @@ impl Shared {
     /// Waits for events, until the nearest deadline; not at all if there is something left to do.
     /// Returns one of them; the others, if it may take many, are left over.
     pub(super) fn wait(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
-        self.backlog.begin_wait();
-        let event = match self.next_leftover(number) {
-            Some(event) => Ok(Some(event)),
+        let event = match self.backlog.begin_wait() {
+            Some(left) => Ok(Some(self.take_left(left, number))),
             None => self.wait_for_events(number, buffers),
         };
         self.backlog.end_wait();
@@ -289,11 +288,14 @@ impl Shared {
 
     /// Takes one of those that were left over.
     pub(super) fn next_leftover(&self, number: usize) -> Option<Event> {
-        let (event, is_more) = self.backlog.pop()?;
+        self.backlog.pop().map(|left| self.take_left(left, number))
+    }
+
+    fn take_left(&self, (event, is_more): (Event, bool), number: usize) -> Event {
         if is_more {
             self.cover(number);
         }
-        Some(event)
+        event
     }
 
     /// This worker may be held up from here on, and there is more to do: if nobody watches it,

@@ -310,6 +310,6 @@ mod model {
 
     #[test]
     fn model_an_event_that_comes_during_a_turn_is_not_lost() {
-        check(3, 0, 2);
+        check(2, 0, 3);
     }
 }
