@@ -35,6 +35,20 @@ impl Handler for Echo {
     }
 }
 
+/// Echoes when its thread has been blocked for a millisecond, as by a call of another server.
+#[derive(Debug, Clone, Copy)]
+struct Blocking;
+
+impl Handler for Blocking {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        #[expect(clippy::disallowed_methods, reason = "see below")]
+        // What is measured: a handler that blocks.
+        thread::sleep(std::time::Duration::from_millis(1));
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }
+}
+
 /// What a server by hand reads at once; this crate's do the same.
 const BUFFER: usize = 64 * 1024;
 
@@ -51,10 +65,20 @@ impl Contender {
     /// Starts the server on a free port.
     pub(crate) fn start(self) -> Running {
         match self {
-            Contender::Polyserve(strategy) => polyserve(strategy),
+            Contender::Polyserve(strategy) => polyserve(strategy, Echo),
             Contender::StdThreads => by_hand(std_threads),
             #[cfg(target_os = "linux")]
             Contender::Epoll => by_hand(|listener| epoll::serve(listener).expect("epoll works")),
+        }
+    }
+
+    /// As `start`, with a handler that blocks for a millisecond. `None` for a server by hand.
+    // Not every bench has a use for it.
+    #[allow(dead_code)]
+    pub(crate) fn start_blocking(self) -> Option<Running> {
+        match self {
+            Contender::Polyserve(strategy) => Some(polyserve(strategy, Blocking)),
+            _ => None,
         }
     }
 }
@@ -72,7 +96,7 @@ impl FromStr for Contender {
     }
 }
 
-fn polyserve(strategy: Strategy) -> Running {
+fn polyserve(strategy: Strategy, handler: impl Handler + Copy + Sync) -> Running {
     let server = Server::builder()
         .backend(strategy)
         .idle_timeout(Limit::Unlimited)
@@ -82,7 +106,7 @@ fn polyserve(strategy: Strategy) -> Running {
         })
         .bind("127.0.0.1:0")
         .expect("a free port on the loopback interface");
-    let handle = server.spawn(|_| Echo).expect("the server starts");
+    let handle = server.spawn(move |_| handler).expect("the server starts");
     let addr = handle.local_addrs()[0].as_tcp().expect("it was bound to TCP");
     Running { addr, _handle: Some(handle) }
 }

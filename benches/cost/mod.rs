@@ -36,9 +36,9 @@ const SIZE: usize = 64;
 pub(crate) fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [serve, name] = &args[..]
-        && serve == "--serve"
+        && serve.starts_with("--serve")
     {
-        return serve_until_stdin_ends(name);
+        return serve_until_stdin_ends(name, serve == "--serve-blocking");
     }
     let extent = if args.iter().any(|arg| arg == "--test") { SHORT } else { FULL };
     let parts: Vec<&str> =
@@ -58,12 +58,17 @@ pub(crate) fn main() {
     if wanted("cpu") {
         cpu(&extent);
     }
+    if wanted("blocking") {
+        blocking(&extent);
+    }
 }
 
 /// The server's part: it ends when its parent closes the pipe, or is gone.
-fn serve_until_stdin_ends(name: &str) {
+fn serve_until_stdin_ends(name: &str, blocks: bool) {
     child::raise_descriptor_limit();
-    let server = name.parse::<Contender>().expect("the name of a contender").start();
+    let server =
+        if blocks { contender(name).start_blocking() } else { Some(contender(name).start()) };
+    let server = server.expect("a server by hand has no other handler");
     println!("{}", server.addr);
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -76,9 +81,8 @@ fn syscalls(extent: &Extent) {
     println!("\n#### System calls of the server for each 64-byte echo\n");
     println!("| server | connections | all | wait | recv | send | epoll_ctl | other |");
     println!("|---|---:|---:|---:|---:|---:|---:|---:|");
-    for name in
-        ["epoll", "event-loop:1", "event-loop:2", "pool:2", "pool:4", "threads", "std-threads"]
-    {
+    let names = ["epoll", "event-loop:1", "event-loop:2", "pool:2", "pool:8", "pool:32", "threads"];
+    for name in names.into_iter().chain(["std-threads"]) {
         for connections in [1, 50] {
             let child = Child::start(contender(name));
             let mut load = Load::connect(child.addr, connections, SIZE).expect("it listens");
@@ -155,6 +159,8 @@ fn cpu(extent: &Extent) {
         ("epoll", "epoll"),
         ("event-loop:1", "epoll"),
         ("pool:2", "epoll"),
+        ("pool:8", "epoll"),
+        ("pool:32", "epoll"),
         ("threads", "std-threads"),
         ("std-threads", "std-threads"),
     ];
@@ -190,6 +196,30 @@ fn cpu(extent: &Extent) {
         }
     }
     println!("\nRatios: lower quartile / median / upper quartile of the rounds.");
+}
+
+/// How many requests a handler that blocks for a millisecond lets through, with eight workers to one.
+fn blocking(extent: &Extent) {
+    const CONNECTIONS: usize = 64;
+    println!(
+        "\n#### Echoes in a second, with a handler that blocks for 1 ms, {CONNECTIONS} connections\n"
+    );
+    println!("| server | ratio to pool:1 |");
+    println!("|---|---:|");
+    // A worker has a thousand in a second, however few there are to measure.
+    let exchanges = (extent.exchanges / 1_000).max(2);
+    for name in ["pool:8", "threads"] {
+        let servers = [name, "pool:1"].map(|name| Child::start_blocking(contender(name)));
+        let mut loads = [0, 1]
+            .map(|i: usize| Load::connect(servers[i].addr, CONNECTIONS, SIZE).expect("it listens"));
+        let mut ratios: Vec<f64> = (0..extent.rounds.div_ceil(2))
+            .map(|_| {
+                let took = [0, 1].map(|i: usize| loads[i].run(exchanges).as_secs_f64());
+                took[1] / took[0]
+            })
+            .collect();
+        println!("| {name} | {} |", quartiles(&mut ratios).map(|r| format!("{r:.2}")).join(" / "));
+    }
 }
 
 fn quartiles(values: &mut [f64]) -> [f64; 3] {
