@@ -81,7 +81,11 @@ impl Events {
 
 impl PortableEvents {
     pub(crate) fn with_capacity(capacity: NonZeroUsize) -> Self {
-        Self { list: polling::Events::with_capacity(capacity), ready: Vec::new(), rung: false }
+        Self {
+            list: polling::Events::with_capacity(capacity),
+            ready: Vec::with_capacity(capacity.get()),
+            rung: false,
+        }
     }
 
     pub(crate) fn ready(&self) -> &[Event] {

@@ -25,7 +25,7 @@ const TURNS: u64 = 128;
 /// How often the leader is looked at.
 const TICK: Duration = Duration::from_millis(1);
 /// After so many looks at a leader that waits for events, nobody looks until it has worked again.
-const QUIET_TICKS: u32 = if cfg!(all(loom, test)) { 0 } else { 20 };
+const QUIET_TICKS: u32 = if cfg!(all(loom, test)) { 0 } else { 2 };
 
 pub(super) struct Pace {
     workers: usize,
