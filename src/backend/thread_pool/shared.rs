@@ -15,6 +15,7 @@ use crate::net::{
 use crate::serve_error::ServeError;
 use crate::session::Session;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +38,7 @@ pub(super) struct Shared {
     /// Who works, and who is parked.
     pub(super) pace: Pace,
     /// Sessions that are to run without an event.
-    pub(super) queue: (Sender<u64>, Receiver<u64>),
+    queue: Mutex<VecDeque<u64>>,
     /// For the thread that supervises.
     pub(super) news: (Sender<News>, Receiver<News>),
     accept: Mutex<Accept>,
@@ -85,7 +86,7 @@ impl Shared {
             acceptor,
             pace: Pace::new(workers),
             slots: SharedSlots::new(),
-            queue: unbounded(),
+            queue: Mutex::default(),
             news: unbounded(),
             accept: Mutex::new(Accept {
                 listeners: Listeners::new(ACCEPTOR, Mode::Oneshot),
@@ -200,9 +201,26 @@ impl Shared {
 
     /// Puts a slot that is `Queued` into the queue, and sees to it that somebody looks.
     pub(super) fn enqueue(&self, key: Key) {
-        // The receiver lives as long as the sender.
-        let _ = self.queue.0.send(key.to_u64());
+        lock(&self.queue).push_back(key.to_u64());
         self.rouse();
+    }
+
+    /// How many sessions are in the queue.
+    pub(super) fn queued(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
+    /// Takes the first of the queue. If there are more, another worker is told: this one may take
+    /// its time.
+    pub(super) fn next_queued(&self) -> Option<Key> {
+        let mut queue = lock(&self.queue);
+        let key = queue.pop_front()?;
+        let is_more = !queue.is_empty();
+        drop(queue);
+        if is_more {
+            self.rouse();
+        }
+        Some(Key::from_u64(key))
     }
 
     /// Wakes a worker, if one waits and none is being woken already: something was left.
@@ -242,7 +260,7 @@ impl Shared {
     }
 
     fn is_idle(&self) -> bool {
-        self.queue.1.is_empty() && !self.is_stopping()
+        self.queued() == 0 && !self.is_stopping()
     }
 
     fn wait_until(

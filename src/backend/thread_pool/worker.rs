@@ -36,7 +36,7 @@ pub(super) fn work(shared: &Shared, number: usize) {
 /// Does the workers' work on another thread: runs all that is queued.
 pub(super) fn help_out(shared: &Shared) {
     let mut helper = Worker::new(shared, NOBODY);
-    for _ in 0..shared.queue.1.len() {
+    for _ in 0..shared.queued() {
         helper.run_one_queued();
     }
 }
@@ -71,7 +71,7 @@ impl<'a> Worker<'a> {
     /// are parked; or one. Sockets have their turn before the next.
     fn run_queued(&mut self) {
         let alone = !self.shared.pace.is_slow();
-        let n = if alone { self.shared.queue.1.len() } else { 1 };
+        let n = if alone { self.shared.queued() } else { 1 };
         for _ in 0..n {
             self.run_one_queued();
             if !self.shared.pace.goes_on(self.number) {
@@ -81,12 +81,7 @@ impl<'a> Worker<'a> {
     }
 
     fn run_one_queued(&mut self) {
-        let Ok(key) = self.shared.queue.1.try_recv() else { return };
-        if !self.shared.queue.1.is_empty() {
-            // This one may take its time: let another worker see to the rest.
-            self.shared.rouse();
-        }
-        let key = Key::from_u64(key);
+        let Some(key) = self.shared.next_queued() else { return };
         if let Some(slot) = self.shared.slots.get(key) {
             let before = slot.change(key, |_| Some(State::Running));
             let heard = before == Some(State::QueuedReady);
