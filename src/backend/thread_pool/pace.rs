@@ -283,18 +283,17 @@ mod model {
         }
 
         fn wait(&self, worker: usize) -> Option<u32> {
-            let left = self.backlog.begin_wait();
-            let mut event = left.map(|left| self.take_left(left, worker));
-            if event.is_none() {
+            let mut left = self.backlog.begin_wait();
+            if left.is_none() {
                 self.pace.begin_wait(worker);
-                event = self.poll(worker);
+                left = self.poll(worker);
                 self.pace.begin_work(worker);
             }
             self.backlog.end_wait();
-            event
+            left.map(|left| self.take_left(left, worker))
         }
 
-        fn poll(&self, worker: usize) -> Option<u32> {
+        fn poll(&self, worker: usize) -> Option<(u32, bool)> {
             let many = self.pace.may_take_many(worker);
             let mut poller = self.poller();
             while poller.events.is_empty() && !poller.rung && !poller.stopped {
@@ -307,16 +306,15 @@ mod model {
             if rung {
                 self.backlog.heard();
             }
-            self.leave_over(&taken, worker)
+            self.leave_over(&taken)
         }
 
-        fn leave_over(&self, events: &[u32], worker: usize) -> Option<u32> {
+        fn leave_over(&self, events: &[u32]) -> Option<(u32, bool)> {
             let (first, others) = events.split_first()?;
             if !others.is_empty() {
                 self.backlog.leave(others);
-                self.cover(worker);
             }
-            Some(*first)
+            Some((*first, !others.is_empty()))
         }
 
         fn work(&self, worker: usize) {
@@ -425,7 +423,8 @@ mod model {
                     while pool.wait(1).is_none() {}
                 })
             };
-            pool.leave_over(&[1, 2], 0);
+            let taken = pool.leave_over(&[1, 2]).unwrap();
+            pool.take_left(taken, 0);
             taking.join().unwrap();
         });
     }

@@ -233,30 +233,39 @@ impl Shared {
     /// Waits for events, until the nearest deadline; not at all if there is something left to do.
     /// Returns one of them; the others, if it may take many, are left over.
     pub(super) fn wait(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
-        let event = match self.backlog.begin_wait() {
-            Some(left) => Ok(Some(self.take_left(left, number))),
+        let left = self.backlog.begin_wait();
+        let has_waited = left.is_none();
+        let taken = match left {
+            Some(left) => Ok(Some(left)),
             None => self.wait_for_events(number, buffers),
         };
+        // From here on, this worker rings for others, and not for itself.
         self.backlog.end_wait();
-        event
+        let Some(taken) = taken? else { return Ok(None) };
+        if has_waited {
+            self.hand_on_clock();
+        }
+        Ok(Some(self.take_left(taken, number)))
     }
 
-    fn wait_for_events(&self, number: usize, buffers: &mut Buffers) -> io::Result<Option<Event>> {
+    /// The first event, and whether others were left over.
+    fn wait_for_events(
+        &self,
+        number: usize,
+        buffers: &mut Buffers,
+    ) -> io::Result<Option<(Event, bool)>> {
         let nearest = self.nearest.load(Ordering::SeqCst);
         self.waits_until[number].store(nearest, Ordering::SeqCst);
-        let event = if self.is_idle() {
+        let taken = if self.is_idle() {
             self.pace.begin_wait(number);
-            let event = self.wait_until(self.instant(nearest), number, buffers);
+            let taken = self.wait_until(self.instant(nearest), number, buffers);
             self.pace.begin_work(number);
-            event
+            taken
         } else {
             self.wait_until(Some(self.epoch), number, buffers)
         };
         self.waits_until[number].store(NEVER, Ordering::SeqCst);
-        if matches!(event, Ok(Some(_))) && nearest != NEVER {
-            self.hand_on_clock(nearest);
-        }
-        event
+        taken
     }
 
     fn is_idle(&self) -> bool {
@@ -268,9 +277,9 @@ impl Shared {
         deadline: Option<Instant>,
         number: usize,
         buffers: &mut Buffers,
-    ) -> io::Result<Option<Event>> {
+    ) -> io::Result<Option<(Event, bool)>> {
         if !self.reactor.is_shareable() {
-            return self.wait_alone(deadline, number);
+            return self.wait_alone(deadline);
         }
         let many = self.pace.may_take_many(number);
         let events = if many { &mut buffers.many } else { &mut buffers.one };
@@ -278,30 +287,29 @@ impl Shared {
         if events.rung() {
             self.backlog.heard();
         }
-        Ok(self.leave_over(events.ready(), number))
+        Ok(self.leave_over(events.ready()))
     }
 
     /// Waits on behalf of all workers, if nobody else does.
-    fn wait_alone(&self, deadline: Option<Instant>, number: usize) -> io::Result<Option<Event>> {
+    fn wait_alone(&self, deadline: Option<Instant>) -> io::Result<Option<(Event, bool)>> {
         let mut events = lock(&self.waiter);
-        if let Some(event) = self.next_leftover(number) {
-            return Ok(Some(event));
+        if let Some(left) = self.backlog.pop() {
+            return Ok(Some(left));
         }
         let deadline = if self.is_idle() { deadline } else { Some(self.epoch) };
         let waited = self.reactor.wait_portably(&mut events, deadline);
         self.backlog.heard();
         waited?;
-        Ok(self.leave_over(events.ready(), number))
+        Ok(self.leave_over(events.ready()))
     }
 
     /// The first, and whoever comes takes the others.
-    fn leave_over(&self, events: &[Event], number: usize) -> Option<Event> {
+    fn leave_over(&self, events: &[Event]) -> Option<(Event, bool)> {
         let (first, others) = events.split_first()?;
         if !others.is_empty() {
             self.backlog.leave(others);
-            self.cover(number);
         }
-        Some(*first)
+        Some((*first, !others.is_empty()))
     }
 
     /// Takes one of those that were left over.
@@ -326,8 +334,10 @@ impl Shared {
 
     /// This worker has waited for the nearest deadline, and has something else to do now, maybe for
     /// long. If no other waits for that deadline, one is woken to do so.
-    fn hand_on_clock(&self, nearest: u64) {
-        let kept = self.waits_until.iter().any(|until| until.load(Ordering::SeqCst) <= nearest);
+    fn hand_on_clock(&self) {
+        let nearest = self.nearest.load(Ordering::SeqCst);
+        let kept = nearest == NEVER
+            || self.waits_until.iter().any(|until| until.load(Ordering::SeqCst) <= nearest);
         if !kept {
             self.rouse();
         }
