@@ -40,6 +40,11 @@ impl Moment {
         Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
+    /// A number that is the higher, the later it is.
+    pub(crate) fn get(self) -> u64 {
+        self.0.get()
+    }
+
     fn instant(self) -> Instant {
         // It is within the range of the clock, since it was made from an instant.
         *EPOCH + Duration::from_nanos(self.0.get() - 1)
@@ -115,9 +120,9 @@ impl TimerState {
         self.0.is_none_or(|set| deadline < set)
     }
 
-    /// Takes a wake-up that is due for used up.
-    pub(crate) fn forget_due(&mut self, now: Instant) {
-        if self.0.is_some_and(|at| at <= Moment::of(now)) {
+    /// Takes the wake-up for used up, if it was set for this moment or an earlier one.
+    pub(crate) fn forget_until(&mut self, moment: u64) {
+        if self.0.is_some_and(|at| at.get() <= moment) {
             self.0 = None;
         }
     }

@@ -57,6 +57,8 @@ pub(crate) struct PortableEvents {
     ready: Vec<Event>,
     /// The bell was among it.
     rung: bool,
+    /// An alarm was.
+    alarmed: bool,
 }
 
 impl Events {
@@ -77,6 +79,11 @@ impl Events {
     pub(crate) fn rung(&self) -> bool {
         self.portable.rung
     }
+
+    /// Whether an [`Alarm`](super::Alarm) of this reactor has gone off.
+    pub(crate) fn alarmed(&self) -> bool {
+        self.portable.alarmed
+    }
 }
 
 impl PortableEvents {
@@ -85,6 +92,7 @@ impl PortableEvents {
             list: polling::Events::with_capacity(capacity),
             ready: Vec::with_capacity(capacity.get()),
             rung: false,
+            alarmed: false,
         }
     }
 
@@ -223,7 +231,7 @@ pub(crate) fn poller_key(key: u64) -> usize {
 
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(polling_test_poll_backend)))]
 mod native {
-    use super::{Event, Events, FIRST_RESERVED_KEY, PortableEvents, Ready};
+    use super::{ALARM, Event, Events, FIRST_RESERVED_KEY, PortableEvents, Ready};
     use crate::net::{Interest, WakeFd};
     use polling::Poller;
     use rustix::event::Timespec;
@@ -288,12 +296,13 @@ mod native {
             Ok(_) | Err(rustix::io::Errno::INTR) => (),
             Err(e) => return Err(e.into()),
         }
-        let PortableEvents { ready, rung, .. } = &mut events.portable;
+        let PortableEvents { ready, rung, alarmed, .. } = &mut events.portable;
         ready.clear();
-        *rung = false;
+        (*rung, *alarmed) = (false, false);
         for event in list.iter() {
             match event.data.u64() {
                 BELL => *rung = true,
+                ALARM => *alarmed = true,
                 STOP => (),
                 key => ready.push(told(key, event.flags)),
             }

@@ -1,6 +1,7 @@
 //! A fixed number of threads for any number of connections.
 
 mod backlog;
+mod clock;
 mod lead;
 mod pace;
 mod shared;

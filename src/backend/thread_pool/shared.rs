@@ -1,12 +1,13 @@
 //! What the workers of a pool share.
 
 use super::backlog::Backlog;
+use super::clock::Clock;
 use super::pace::Pace;
 use super::slots::{Entry, SharedSlots, State};
 use crate::acceptor::{AcceptTurn, Acceptor};
 use crate::backend::listeners::Listeners;
 use crate::backend::slots::Key;
-use crate::backend::timers::{Moment, TimerState, Timers};
+use crate::backend::timers::TimerState;
 use crate::handler::Wake;
 use crate::net::{
     Event, Events, FIRST_RESERVED_KEY, Interest, Mode, PortableEvents, Reactor, Registration,
@@ -18,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,6 @@ pub(super) const ACCEPTOR: u64 = FIRST_RESERVED_KEY - 1;
 
 /// When to try again to watch the listeners, if the system had no room for it.
 const LISTENER_RETRY: Duration = Duration::from_millis(100);
-
-/// "Never", among deadlines in microseconds.
-const NEVER: u64 = u64::MAX;
 
 pub(super) struct Shared {
     pub(super) reactor: Reactor,
@@ -42,17 +40,12 @@ pub(super) struct Shared {
     /// For the thread that supervises.
     pub(super) news: (Sender<News>, Receiver<News>),
     accept: Mutex<Accept>,
-    timers: Mutex<Timers>,
-    /// The nearest deadline of all, in microseconds since `epoch`.
-    nearest: AtomicU64,
-    /// Until when each worker waits; `NEVER` if it does not wait, or waits without a deadline.
-    waits_until: Box<[AtomicU64]>,
+    pub(super) clock: Clock,
     /// What one wait has brought and nobody has come to yet.
     backlog: Backlog<Event>,
     /// Where only one may wait: who has the lock does.
     waiter: Mutex<PortableEvents>,
     stopping: AtomicBool,
-    epoch: Instant,
     /// Itself, for sessions to be attached to.
     me: Weak<Shared>,
 }
@@ -82,6 +75,7 @@ pub(super) enum Accepted {
 impl Shared {
     pub(super) fn new(reactor: Reactor, acceptor: Acceptor, workers: usize) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
+            clock: Clock::new(&reactor, workers),
             reactor,
             acceptor,
             pace: Pace::new(workers),
@@ -92,13 +86,9 @@ impl Shared {
                 listeners: Listeners::new(ACCEPTOR, Mode::Oneshot),
                 supervisor_waits_until: None,
             }),
-            timers: Mutex::default(),
-            nearest: AtomicU64::new(NEVER),
-            waits_until: (0..workers).map(|_| AtomicU64::new(NEVER)).collect(),
             backlog: Backlog::with_capacity(2 * MANY.get()),
             waiter: Mutex::new(PortableEvents::with_capacity(MANY)),
             stopping: AtomicBool::new(false),
-            epoch: Instant::now(),
             me: Weak::clone(me),
         })
     }
@@ -242,8 +232,8 @@ impl Shared {
         // From here on, this worker rings for others, and not for itself.
         self.backlog.end_wait();
         let Some(taken) = taken? else { return Ok(None) };
-        if has_waited {
-            self.hand_on_clock();
+        if has_waited && self.clock.needs_another() {
+            self.rouse();
         }
         Ok(Some(self.take_left(taken, number)))
     }
@@ -254,17 +244,16 @@ impl Shared {
         number: usize,
         buffers: &mut Buffers,
     ) -> io::Result<Option<(Event, bool)>> {
-        let nearest = self.nearest.load(Ordering::SeqCst);
-        self.waits_until[number].store(nearest, Ordering::SeqCst);
+        let deadline = self.clock.begin_wait(number);
         let taken = if self.is_idle() {
             self.pace.begin_wait(number);
-            let taken = self.wait_until(self.instant(nearest), number, buffers);
+            let taken = self.wait_until(deadline, number, buffers);
             self.pace.begin_work(number);
             taken
         } else {
-            self.wait_until(Some(self.epoch), number, buffers)
+            self.wait_until(Some(Instant::now()), number, buffers)
         };
-        self.waits_until[number].store(NEVER, Ordering::SeqCst);
+        self.clock.end_wait(number);
         taken
     }
 
@@ -287,6 +276,9 @@ impl Shared {
         if events.rung() {
             self.backlog.heard();
         }
+        if events.alarmed() {
+            self.clock.go_off();
+        }
         Ok(self.leave_over(events.ready()))
     }
 
@@ -296,7 +288,7 @@ impl Shared {
         if let Some(left) = self.backlog.pop() {
             return Ok(Some(left));
         }
-        let deadline = if self.is_idle() { deadline } else { Some(self.epoch) };
+        let deadline = if self.is_idle() { deadline } else { Some(Instant::now()) };
         let waited = self.reactor.wait_portably(&mut events, deadline);
         self.backlog.heard();
         waited?;
@@ -332,58 +324,11 @@ impl Shared {
         }
     }
 
-    /// This worker has waited for the nearest deadline, and has something else to do now, maybe for
-    /// long. If no other waits for that deadline, one is woken to do so.
-    fn hand_on_clock(&self) {
-        let nearest = self.nearest.load(Ordering::SeqCst);
-        let kept = nearest == NEVER
-            || self.waits_until.iter().any(|until| until.load(Ordering::SeqCst) <= nearest);
-        if !kept {
-            self.rouse();
-        }
-    }
-
     /// Sets a session's wake-up.
     pub(super) fn set_timer(&self, key: Key, state: &mut TimerState, deadline: Option<Instant>) {
-        if deadline.is_none_or(|deadline| !state.is_later_than(deadline)) {
-            return;
-        }
-        let mut timers = lock(&self.timers);
-        let is_nearest = timers.set(key, state, deadline);
-        self.note_nearest(&timers);
-        drop(timers);
-        if is_nearest {
-            // Those who wait do not know of it.
+        if self.clock.set(key, state, deadline) {
             self.rouse();
         }
-    }
-
-    /// Takes one wake-up that is due.
-    pub(super) fn due(&self, now: Instant) -> Option<(Key, Moment)> {
-        if self.micros(now) < self.nearest.load(Ordering::SeqCst) {
-            return None;
-        }
-        let mut timers = lock(&self.timers);
-        let due = timers.pop_due(now);
-        self.note_nearest(&timers);
-        due
-    }
-
-    fn note_nearest(&self, timers: &MutexGuard<'_, Timers>) {
-        let nearest = timers.next().map_or(NEVER, |at| self.micros(at));
-        self.nearest.store(nearest, Ordering::SeqCst);
-    }
-
-    /// Rounded down: a wait that ends too early is begun again.
-    fn micros(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.epoch).as_micros();
-        u64::try_from(since).unwrap_or(NEVER - 1)
-    }
-
-    fn instant(&self, micros: u64) -> Option<Instant> {
-        // One microsecond more makes up for the rounding.
-        let since = Duration::from_micros(micros).checked_add(Duration::from_micros(1))?;
-        if micros == NEVER { None } else { self.epoch.checked_add(since) }
     }
 }
 

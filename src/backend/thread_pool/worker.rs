@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
 
     /// Runs the sessions whose wake-ups are due.
     fn run_due(&mut self) {
-        while let Some((key, at)) = self.shared.due(Instant::now()) {
+        while let Some((key, at)) = self.shared.clock.due() {
             let Some(slot) = self.shared.slots.get(key) else { continue };
             // Whoever else has it, or takes it from the queue, sees what is due.
             if slot.change(key, claim) == Some(State::Idle) {
@@ -121,9 +121,12 @@ impl<'a> Worker<'a> {
         loop {
             let mut guard = slot.entry();
             let Some(entry) = guard.as_mut() else { return };
+            // One that was due may have been taken by somebody who left it to us.
+            self.shared.clock.forget_taken(&mut entry.timer);
             let now = Instant::now();
             let wants = entry.turn(heard, now, &mut self.scratch);
-            self.shared.pace.count_turn(self.number, now.elapsed());
+            let took = self.scratch.now().saturating_duration_since(now);
+            self.shared.pace.count_turn(self.number, took);
             let Some(wants) = wants else {
                 let ended = guard.take();
                 drop(guard);
@@ -131,8 +134,6 @@ impl<'a> Worker<'a> {
                 drop(ended);
                 return self.shared.slots.give_back(key);
             };
-            // One that was due may have been taken by somebody who left it to us.
-            entry.timer.forget_due(now);
             self.shared.set_timer(key, &mut entry.timer, wants.deadline);
             drop(guard);
             if self.put_back(slot, key, &wants, may_repeat) {
@@ -176,7 +177,8 @@ impl Entry {
             // The poller has told of it, and will not again.
             session.stream().set_drained(false);
         }
-        let Turn::Wait(wants) = session.turn(heard.ready, now, scratch) else { return None };
+        let turn = session.turn_lazily(heard.ready, now, self.timer.is_set(), scratch);
+        let Turn::Wait(wants) = turn else { return None };
         let is_tcp = session.peer().addr().as_tcp().is_some();
         // An end that has come with the last bytes is no byte, and is told of only once, too.
         let drained = heard.only_bytes && is_tcp && session.stream().is_drained();
