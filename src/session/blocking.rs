@@ -169,6 +169,10 @@ impl Driver {
                     self.limit_read(wants.deadline, now);
                 }
                 (ready, received) = self.park(phase, scratch);
+            } else if is_limited && heard && wants.deadline.is_none() {
+                // The deadline was left out for a read with a time-out; a turn in which nothing is heard
+                // tells it.
+                ready = Ready::NONE;
             } else {
                 ready = self.wait(phase, &wants);
             }
