@@ -833,12 +833,13 @@ pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
     message
 }
 
-/// Drops what a caught panic carried. One whose drop panics, with a payload whose drop panics, is
-/// given up on.
+/// Drops what a caught panic carried, and what the drop of that panics with, and so on. A payload of
+/// which each drop panics with another is given up on.
 pub(crate) fn drop_payload<T>(result: Result<T, Box<dyn Any + Send>>) {
-    if let Err(payload) = result {
-        if let Err(worse) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(worse);
-        }
+    let mut left = result.err();
+    for _ in 0..8 {
+        let Some(payload) = left else { return };
+        left = catch_unwind(AssertUnwindSafe(|| drop(payload))).err();
     }
+    std::mem::forget(left);
 }

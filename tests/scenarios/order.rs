@@ -4,7 +4,8 @@ use crate::probe::{Log, Outcome, Probe, SECOND, SenderSlot, echo, leave};
 use polyserve::testing::{Clock, Script};
 use polyserve::{Action, CloseKind, CloseReason, Context, Handler, Input};
 use std::io::ErrorKind;
-use std::panic::panic_any;
+use std::panic::{panic_any, resume_unwind};
+use std::sync::Arc;
 
 #[test]
 fn a_conversation_is_open_data_eof_close() {
@@ -154,6 +155,43 @@ fn a_payload_whose_drop_panics_ends_the_connection_alone() {
     script.recv(b"x");
     assert_eq!(script.close_text().unwrap(), "the handler panicked: a value that is no text");
     assert_eq!(log.take(), ["payload dropped", "close panic", "dropped"]);
+}
+
+#[test]
+fn a_payload_whose_drop_panics_leaks_nothing() {
+    /// Panics with another one when it is dropped, so many times.
+    struct Nested(usize, #[allow(dead_code, reason = "it is kept")] Arc<()>);
+    impl Drop for Nested {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                resume_unwind(Box::new(Nested(self.0 - 1, Arc::clone(&self.1))));
+            }
+        }
+    }
+    let kept = Arc::new(());
+    let its = Arc::clone(&kept);
+    let panics = move |_: &mut Input<'_>, _: &mut Context<'_>| {
+        resume_unwind(Box::new(Nested(3, Arc::clone(&its))))
+    };
+    let mut script = Probe::new(&Log::default()).on_data(panics).script();
+    script.recv(b"x");
+    assert_eq!(script.close_kind(), Some(CloseKind::Panic));
+    drop(script);
+    assert_eq!(Arc::strong_count(&kept), 1);
+}
+
+#[test]
+fn a_payload_that_panics_for_ever_is_given_up_on() {
+    struct Endless;
+    impl Drop for Endless {
+        fn drop(&mut self) {
+            resume_unwind(Box::new(Endless));
+        }
+    }
+    let panics = |_: &mut Input<'_>, _: &mut Context<'_>| resume_unwind(Box::new(Endless));
+    let mut script = Probe::new(&Log::default()).on_data(panics).script();
+    script.recv(b"x");
+    assert_eq!(script.close_kind(), Some(CloseKind::Panic));
 }
 
 #[test]
