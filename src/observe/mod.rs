@@ -37,7 +37,9 @@ use std::time::Duration;
 ///   the same time, on several threads.
 /// - They are called between the callbacks of handlers and under no lock of the crate, so they may
 ///   call everything, [`Control`](crate::Control) included. A [`ServerHandle::drain`] or `join` on
-///   such a thread begins and returns at once, as on all threads of the server.
+///   such a thread begins and returns at once, as on all threads of the server. One that keeps a
+///   `Control` of its own server is kept by what it keeps, and stays in memory for ever; one that
+///   keeps a [`Weak`](std::sync::Weak) of it does not.
 /// - A method that takes its time holds up what its thread does: on an event loop all connections of
 ///   that loop, on the thread that accepts all new ones. It should be quick, and not block.
 /// - A panic in a method is caught and has no effect; the panic hook says what it was.

@@ -8,6 +8,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How often the threads of one server have asked the allocator for anything.
@@ -15,9 +16,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Counter(AtomicUsize);
 
 impl Counter {
-    /// One for a server. It stays for ever, since a thread's last words may come late.
+    /// One for a server. It stays for ever, since a thread's last words may come late; that it is
+    /// still known tells it from what has leaked.
     pub(crate) fn new() -> &'static Self {
-        Box::leak(Box::default())
+        static ALL: Mutex<Vec<&'static Counter>> = Mutex::new(Vec::new());
+        let counter = Box::leak(Box::default());
+        ALL.lock().unwrap().push(counter);
+        counter
     }
 
     /// What is to run first on each thread of the server.

@@ -608,9 +608,11 @@ fn bring_about(
 pub(super) fn observers_may_call_everything(stage: &Stage) -> Asked {
     let control = Arc::new(OnceLock::<Control>::new());
     let calls = Arc::new(AtomicUsize::new(0));
-    let (its_control, its_calls) = (Arc::clone(&control), Arc::clone(&calls));
+    // One that kept the control itself would be kept by what it keeps.
+    let (its_control, its_calls) = (Arc::downgrade(&control), Arc::clone(&calls));
     let reaction = move |_: &'static str| {
-        let Some(control) = its_control.get() else { return };
+        let control = its_control.upgrade();
+        let Some(control) = control.as_ref().and_then(|control| control.get()) else { return };
         its_calls.fetch_add(1, Ordering::SeqCst);
         let stats = control.stats();
         drop(control.connections());
