@@ -175,8 +175,12 @@ fn curl_gets_them_from_the_example() {
         let missing = run_well("curl", &["-sSi", &metrics], b"");
         assert!(missing.starts_with(b"HTTP/1.1 404 Not Found\r\n"));
         drop(client);
-        let ended = server.terminate();
-        assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+        // Elsewhere nothing asks a process to end, and it is killed.
+        #[cfg(unix)]
+        {
+            let ended = server.terminate();
+            assert_eq!(ended.code, Some(0), "{:?}", ended.stderr);
+        }
     }
 }
 
