@@ -43,6 +43,7 @@ on_each_backend! {
     a_client_that_never_reads_goes_within_the_stall_limit
     late_messages_never_reach_another_connection
     active_clients_do_not_starve_beside_idle_ones
+    a_drain_that_is_brought_closer_ends_at_its_deadline
     a_drain_loses_no_request_that_was_there_before
     a_stop_under_load_ends_everything
     a_stuck_handler_is_reported_and_left
@@ -1219,4 +1220,32 @@ fn a_detached_server_runs_on(kind: Kind) {
     wait_for_end(&mut client);
     until("no thread is left", || tids.alive() == 0);
     assert!(TcpStream::connect(addr).is_err());
+}
+
+// Clocks.
+
+/// It is never done.
+struct Busy;
+
+impl Handler for Busy {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        cx.set_busy(true);
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }
+}
+
+fn a_drain_that_is_brought_closer_ends_at_its_deadline(kind: Kind) {
+    let server = spawn(kind, |_peer| Busy);
+    let mut client = server.connect();
+    let control = server.handle.control();
+    let deadline = Duration::from_secs(1);
+    control.begin_drain(deadline / 4, deadline);
+    // When it is served for the second time, the server waits for the end of the grace.
+    echo(&mut client, b"busy");
+    echo(&mut client, b"busy");
+    control.begin_drain(Duration::ZERO, deadline);
+    // Nobody else looks at the clock of the drain.
+    wait_for_end(&mut client);
+    server.handle.join().unwrap();
 }

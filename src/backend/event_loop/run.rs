@@ -109,6 +109,8 @@ impl Loop {
             self.me.reactor.wait(events, deadline)
         };
         self.me.wake_up();
+        // It may have been set for a deadline that has moved away since, and is set for none now.
+        self.deadline_moved |= events.alarmed();
         self.now = Instant::now();
         waited.map_err(ServeError::Wait)
     }
