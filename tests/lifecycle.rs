@@ -43,6 +43,7 @@ on_each_backend! {
     a_client_that_never_reads_goes_within_the_stall_limit
     late_messages_never_reach_another_connection
     active_clients_do_not_starve_beside_idle_ones
+    a_timer_that_is_always_due_lets_others_have_their_turn
     a_drain_that_is_brought_closer_ends_at_its_deadline
     a_drain_loses_no_request_that_was_there_before
     a_stop_under_load_ends_everything
@@ -1223,6 +1224,34 @@ fn a_detached_server_runs_on(kind: Kind) {
 }
 
 // Clocks.
+
+/// Its timer is due again as soon as it has run out.
+struct Ticking;
+
+impl Handler for Ticking {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        cx.set_timer(Duration::ZERO);
+        cx.send(input.take());
+        Ok(Action::Continue)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        cx.set_timer(Duration::ZERO);
+        Ok(Action::Continue)
+    }
+}
+
+fn a_timer_that_is_always_due_lets_others_have_their_turn(kind: Kind) {
+    within(2 * PATIENCE, "others beside timers that are always due", move || {
+        let server = spawn(kind, |_peer| Ticking);
+        let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        for _ in 0..3 {
+            clients.iter_mut().for_each(|client| echo(client, b"tick"));
+        }
+        server.probe();
+        server.end();
+    });
+}
 
 /// It is never done.
 struct Busy;

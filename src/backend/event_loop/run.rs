@@ -190,7 +190,9 @@ impl Loop {
     }
 
     fn serve_timers(&mut self) {
-        while let Some((key, at)) = self.timers.pop_due(self.now) {
+        // What becomes due meanwhile comes in the next round: sockets have their turn before.
+        let now = self.now;
+        while let Some((key, at)) = self.timers.pop_due(now) {
             self.deadline_moved = true;
             if self.sessions.get_mut(key).is_some_and(|entry| entry.timer.fires(at)) {
                 self.turn(key, Ready::NONE);

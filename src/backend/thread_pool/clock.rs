@@ -61,15 +61,15 @@ impl Clock {
         is_nearest && !self.is_alarmed()
     }
 
-    /// Takes one wake-up that is due.
-    pub(super) fn due(&self) -> Option<(Key, Moment)> {
+    /// Takes one wake-up that was due `by` then.
+    pub(super) fn due(&self, by: Instant) -> Option<(Key, Moment)> {
         if !self.may_be_due() {
             return None;
         }
         let mut set = self.lock();
         // What goes off from here on is seen by a later look.
         self.went_off.store(false, Ordering::SeqCst);
-        let due = set.timers.pop_due(Instant::now());
+        let due = set.timers.pop_due(by);
         if let Some((_, at)) = due {
             self.taken.fetch_max(at.get(), Ordering::SeqCst);
             // There may be more.
@@ -180,8 +180,8 @@ mod tests {
             clock.set(KEY, &mut far, Some(now + FAR));
             clock.set(KEY, &mut near, Some(now + PAST));
             clock.go_off();
-            assert_eq!(clock.due().map(|(key, _)| key), Some(KEY));
-            assert_eq!(clock.due(), None);
+            assert_eq!(clock.due(Instant::now()).map(|(key, _)| key), Some(KEY));
+            assert_eq!(clock.due(Instant::now()), None);
             clock.forget_taken(&mut near);
             clock.forget_taken(&mut far);
             assert_eq!((near.is_set(), far.is_set()), (false, true));

@@ -91,7 +91,9 @@ impl<'a> Worker<'a> {
 
     /// Runs the sessions whose wake-ups are due.
     fn run_due(&mut self) {
-        while let Some((key, at)) = self.shared.clock.due() {
+        // What becomes due meanwhile comes later: sockets have their turn before.
+        let by = Instant::now();
+        while let Some((key, at)) = self.shared.clock.due(by) {
             let Some(slot) = self.shared.slots.get(key) else { continue };
             // Whoever else has it, or takes it from the queue, sees what is due.
             if slot.change(key, claim) == Some(State::Idle) {
