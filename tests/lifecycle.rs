@@ -1278,3 +1278,57 @@ fn a_drain_that_is_brought_closer_ends_at_its_deadline(kind: Kind) {
     wait_for_end(&mut client);
     server.handle.join().unwrap();
 }
+
+/// Waits at the gate when it is told to, and echoes.
+struct AtGate(Gate);
+
+impl Handler for AtGate {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        let bytes = input.take();
+        if bytes == b"slow" {
+            self.0.pass();
+        }
+        cx.send(bytes);
+        Ok(Action::Continue)
+    }
+}
+
+/// What comes after a callback that took its time is as late as after a quick one.
+fn a_slow_callback_delays_no_later_time_out(kind: Kind) {
+    let (gate, idle) = (Gate::default(), Duration::from_millis(400));
+    let its_gate = gate.clone();
+    let mut timeouts = Timeouts::default();
+    (timeouts.idle, timeouts.first_byte) = (idle.into(), Limit::Unlimited);
+    let server = spawn_with(kind, |b| b.timeouts(timeouts), move |_| AtGate(its_gate.clone()));
+    let mut slow = server.connect();
+    slow.write_all(b"slow").unwrap();
+    gate.wait_for_blocked(1);
+    let others_end = |n| {
+        for _ in 0..n {
+            let mut other = server.connect();
+            echo(&mut other, b"quick");
+            wait_for_end(&mut other);
+        }
+    };
+    others_end(4);
+    gate.open();
+    let mut reply = [0; 4];
+    slow.read_exact(&mut reply).unwrap();
+    echo(&mut slow, b"quick");
+    others_end(2);
+    slow.set_nonblocking(true).unwrap();
+    let end = slow.read(&mut reply);
+    assert!(matches!(end, Ok(0)), "after twice the time-out: {end:?}");
+    drop(slow);
+    server.end();
+}
+
+/// Where others are served beside a callback that takes its time.
+#[test]
+fn a_slow_callback_delays_no_later_time_out_where_it_may_block() {
+    for kind in life::ALL.into_iter().filter(|kind| kind.may_block()) {
+        within(2 * PATIENCE, "time-outs after a slow callback", move || {
+            a_slow_callback_delays_no_later_time_out(kind);
+        });
+    }
+}

@@ -166,7 +166,7 @@ impl Driver {
             } else if self.may_park() {
                 // Without a deadline, the one time-out does again: the peer was heard just now.
                 if !is_limited || wants.deadline.is_some() {
-                    self.limit_read(wants.deadline, now);
+                    self.limit_read(wants.deadline, scratch.now());
                 }
                 (ready, received) = self.park(phase, scratch);
             } else if is_limited && heard && wants.deadline.is_none() {
@@ -235,8 +235,9 @@ impl Driver {
         cut
     }
 
-    /// Sees to it that a read ends soon after the deadline. Ending too early does no harm, so a
-    /// shorter time-out is left as it is until it has passed.
+    /// Sees to it that a read that begins `now` ends soon after the deadline. Ending too early does no
+    /// harm, so a shorter time-out is left as it is until it has passed. One that is too long would stay:
+    /// while the peer is heard, the deadline is not looked at again.
     fn limit_read(&mut self, deadline: Option<Instant>, now: Instant) {
         let needed = deadline.map(|deadline| deadline.saturating_duration_since(now) + SLACK);
         let suffices = match (self.read_timeout, needed) {
