@@ -91,6 +91,9 @@ impl<'a> Worker<'a> {
 
     /// Runs the sessions whose wake-ups are due.
     fn run_due(&mut self) {
+        if !self.shared.clock.may_be_due() {
+            return;
+        }
         // What becomes due meanwhile comes later: sockets have their turn before.
         let by = Instant::now();
         while let Some((key, at)) = self.shared.clock.due(by) {
