@@ -1332,3 +1332,47 @@ fn a_slow_callback_delays_no_later_time_out_where_it_may_block() {
         });
     }
 }
+
+/// Answers with much, as soon as the gate is open, and asks for no more than that.
+struct Large(Gate);
+
+const LARGE: usize = 512 * 1024;
+
+impl Handler for Large {
+    fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
+        let bytes = input.take();
+        if bytes == b"large" {
+            self.0.pass();
+            cx.send(vec![b'l'; LARGE]);
+        } else {
+            cx.send(bytes);
+        }
+        Ok(Action::Continue)
+    }
+}
+
+/// The first turn writes so much that others come before the next, in which the peer is heard.
+#[test]
+fn whoever_is_heard_right_after_a_large_reply_is_idle_in_time() {
+    for kind in life::ALL.into_iter().filter(|kind| kind.may_block()) {
+        let gate = Gate::default();
+        let its_gate = gate.clone();
+        let mut timeouts = Timeouts::default();
+        timeouts.idle = Duration::from_millis(400).into();
+        timeouts.first_byte = (10 * PATIENCE).into();
+        let sockets = SocketOptions::new().with_send_buffer(Some(4 * LARGE));
+        let set = |b: polyserve::Builder| b.timeouts(timeouts).socket_options(sockets);
+        let server = spawn_with(kind, set, move |_| Large(its_gate.clone()));
+        let mut client = server.connect();
+        client.write_all(b"large").unwrap();
+        gate.wait_for_blocked(1);
+        client.write_all(b"quick").unwrap();
+        gate.open();
+        let mut reply = vec![0; LARGE + 5];
+        client.read_exact(&mut reply).unwrap();
+        assert!(reply.ends_with(b"lquick"), "{kind:?}");
+        wait_for_end(&mut client);
+        drop(client);
+        server.end();
+    }
+}

@@ -61,13 +61,15 @@ impl CoarseClock {
         self.seen.set(now);
     }
 
-    /// From here on it is asked for this server.
-    pub(crate) fn follow(&self, env: &Env) {
-        if self.epoch.get() != Some(env.epoch()) {
+    /// From here on it is asked for this server. `true` if that is another than before.
+    pub(crate) fn follow(&self, env: &Env) -> bool {
+        let is_another = self.epoch.get() != Some(env.epoch());
+        if is_another {
             self.epoch.set(Some(env.epoch()));
             self.tick.set(None);
             self.deadline.set(None);
         }
+        is_another
     }
 }
 

@@ -149,10 +149,15 @@ impl Driver {
         let mut received = None;
         let mut wanted = false;
         let mut received_before = 0;
+        // Whether the last deadline that was told is the one that the read's time-out is set for.
+        let mut knows_last = false;
         loop {
             let phase = self.phase();
             let now = Instant::now();
-            let is_limited = self.read_timeout.is_some_and(|timeout| timeout != Duration::MAX);
+            // A time-out that was set for another deadline than the last may be far too long.
+            let is_limited =
+                knows_last && self.read_timeout.is_some_and(|timeout| timeout != Duration::MAX);
+            knows_last = false;
             let turn = self.session.turn_with(ready, received.take(), now, is_limited, scratch);
             let Turn::Wait(wants) = turn else { return };
             let received_now = self.session.identity.tally().received();
@@ -168,6 +173,7 @@ impl Driver {
                 if !is_limited || wants.deadline.is_some() {
                     self.limit_read(wants.deadline, scratch.now());
                 }
+                knows_last = true;
                 (ready, received) = self.park(phase, scratch);
             } else if is_limited && heard && wants.deadline.is_none() {
                 // The deadline was left out for a read with a time-out; a turn in which nothing is heard

@@ -63,6 +63,9 @@ impl Clock {
 
     /// Takes one wake-up that was due `by` then.
     pub(super) fn due(&self, by: Instant) -> Option<(Key, Moment)> {
+        if !self.may_be_due() {
+            return None;
+        }
         let mut set = self.lock();
         // What goes off from here on is seen by a later look.
         self.went_off.store(false, Ordering::SeqCst);
@@ -76,7 +79,7 @@ impl Clock {
         due
     }
 
-    /// Whether it is worth to look.
+    /// Whether it is worth while to ask what is due.
     pub(super) fn may_be_due(&self) -> bool {
         if self.is_alarmed() {
             return self.went_off.load(Ordering::SeqCst);

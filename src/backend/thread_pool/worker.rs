@@ -92,7 +92,7 @@ impl<'a> Worker<'a> {
     /// Runs the sessions whose wake-ups are due.
     fn run_due(&mut self) {
         if !self.shared.clock.may_be_due() {
-            return;
+            return; // without a look at the clock
         }
         // What becomes due meanwhile comes later: sockets have their turn before.
         let by = Instant::now();

@@ -173,7 +173,9 @@ impl<'a, T: Transport> Pump<'a, T> {
     ) -> Self {
         scratch.output.clear();
         let env = host.env();
-        scratch.clock.follow(env);
+        if scratch.clock.follow(env) {
+            scratch.stalls = StallWatch::default(); // with another's limit
+        }
         let watches = env.stall.is_some() && !scratch.may_block;
         Self {
             sent_before: tally.sent(),
