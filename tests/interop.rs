@@ -299,6 +299,7 @@ fn sigterm_lets_the_busy_finish(backend: &str) {
     let mut busy = connect();
     let data: Vec<u8> = (0..1 << 19).map(|n: u32| (n / 7) as u8).collect();
     busy.write_all(&data).unwrap();
+    wait_until_arrived(&busy);
     let ended = thread::scope(|scope| {
         let ended = scope.spawn(|| server.terminate());
         assert_eq!(idle.read(&mut [0]).unwrap(), 0, "the idle one is closed in order");
@@ -309,6 +310,24 @@ fn sigterm_lets_the_busy_finish(backend: &str) {
         ended.join().unwrap()
     });
     check_clean_end(ended);
+}
+
+/// Waits until all that was written has come to the other end, if only to the system there: until then
+/// it is in a queue of our own system's, of which proc_net_tcp(5) tells.
+fn wait_until_arrived(stream: &TcpStream) {
+    let Ok(SocketAddr::V4(addr)) = stream.local_addr() else { panic!("not over IPv4") };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port());
+    let until = Instant::now() + process::PATIENCE;
+    loop {
+        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return };
+        let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local));
+        let queues = line.and_then(|line| line.split_whitespace().nth(4)).expect("it is connected");
+        if queues.starts_with("00000000:") {
+            return;
+        }
+        assert!(Instant::now() < until, "still on the way: {queues}");
+        thread::yield_now();
+    }
 }
 
 /// A client that neither reads nor leaves holds up a drain, but not a stop.
