@@ -319,7 +319,7 @@ fn wait_until_arrived(stream: &TcpStream) {
     let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port());
     let until = Instant::now() + process::PATIENCE;
     loop {
-        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return };
+        let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return };
         let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local));
         let queues = line.and_then(|line| line.split_whitespace().nth(4)).expect("it is connected");
         if queues.starts_with("00000000:") {
