@@ -12,6 +12,7 @@ use polyserve::{
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) fn rows(table: &mut Table) {
@@ -161,7 +162,7 @@ fn no_permission(backend: &str) {
 fn nothing_is_left_of_a_failed_bind(backend: &str) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = port_of_our_own();
     let error: BindError = Server::builder()
         .backend(named(backend))
         .bind(free)
@@ -173,11 +174,13 @@ fn nothing_is_left_of_a_failed_bind(backend: &str) {
 }
 
 /// A free port below those that the system gives to clients: while nobody listens on one of them,
-/// some other test's client may get it.
+/// some other test's client may get it. Each call gives another.
 fn port_of_our_own() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + (std::process::id() % 1_000) as u16 * 10;
-    let addrs = (first..32_768).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let mut free = addrs.filter(|addr| TcpListener::bind(addr).is_ok());
+    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    let addrs = ports.take_while(|port| *port < 32_768).map(|port| ([127, 0, 0, 1], port).into());
+    let mut free = addrs.filter(|addr: &SocketAddr| TcpListener::bind(addr).is_ok());
     free.next().expect("a free port")
 }
 

@@ -7,7 +7,7 @@ mod run;
 use super::Backend;
 use super::threads::{STUCK, ThreadOptions, Threads};
 use crate::acceptor::Acceptor;
-use crate::net::Reactor;
+use crate::net::{Alarm, Reactor};
 use crate::serve_error::{ConfigError, ServeError};
 use mailbox::{Mail, Mailbox};
 use run::Loop;
@@ -100,9 +100,12 @@ impl Backend for EventLoop {
             .map(|_| Ok(Arc::new(Mailbox::new(Reactor::new(self.portable)?))))
             .collect::<Result<Arc<[Arc<Mailbox>]>, _>>()
             .map_err(ServeError::Start)?;
-        let mut others = self.start_others(&mailboxes)?;
+        // Before a server has started, it has made all that it holds.
+        let mut alarms: Vec<_> = mailboxes.iter().map(|it| Alarm::new(&it.reactor)).collect();
+        let mut others = self.start_others(&mailboxes, alarms.split_off(1))?;
         self.threads.greet(0);
-        let result = Loop::first(mailboxes, acceptor.clone()).run();
+        let alarm = alarms.pop().flatten();
+        let result = Loop::first(mailboxes, alarm, acceptor.clone()).run();
         others.may_be_stuck = acceptor.live() > 0 || result.is_err();
         result
     }
@@ -110,14 +113,18 @@ impl Backend for EventLoop {
 
 impl EventLoop {
     /// Starts all loops but the first; when one fails to start, those before it are stopped.
-    fn start_others(&self, mailboxes: &Arc<[Arc<Mailbox>]>) -> Result<Others, ServeError> {
+    fn start_others(
+        &self,
+        mailboxes: &Arc<[Arc<Mailbox>]>,
+        alarms: Vec<Option<Alarm>>,
+    ) -> Result<Others, ServeError> {
         let threads = Threads::new(self.threads.clone(), 1);
         let mut others = Others { mailboxes: Arc::clone(mailboxes), threads, may_be_stuck: false };
-        for number in 1..mailboxes.len() {
+        for (number, alarm) in (1..mailboxes.len()).zip(alarms) {
             let all = Arc::clone(mailboxes);
             let body = move || {
                 let first = Arc::clone(&all[0]);
-                if let Err(error) = Loop::further(all, number).run() {
+                if let Err(error) = Loop::further(all, number, alarm).run() {
                     first.post(Mail::Failed(error));
                 }
             };

@@ -57,7 +57,11 @@ struct Accept {
 
 impl Loop {
     /// The loop that accepts.
-    pub(super) fn first(mailboxes: Arc<[Arc<Mailbox>]>, acceptor: Acceptor) -> Self {
+    pub(super) fn first(
+        mailboxes: Arc<[Arc<Mailbox>]>,
+        alarm: Option<Alarm>,
+        acceptor: Acceptor,
+    ) -> Self {
         let wake: Arc<dyn Wake> = mailboxes[0].clone();
         acceptor.attach(wake, ACCEPTOR);
         let accept = Accept {
@@ -66,16 +70,20 @@ impl Loop {
             due: true,
             deadline: None,
         };
-        Self { accept: Some(accept), ..Self::further(mailboxes, 0) }
+        Self { accept: Some(accept), ..Self::further(mailboxes, 0, alarm) }
     }
 
     /// A loop that is given its connections.
-    pub(super) fn further(mailboxes: Arc<[Arc<Mailbox>]>, number: usize) -> Self {
+    pub(super) fn further(
+        mailboxes: Arc<[Arc<Mailbox>]>,
+        number: usize,
+        alarm: Option<Alarm>,
+    ) -> Self {
         Self {
             me: Arc::clone(&mailboxes[number]),
             sessions: Slots::new(),
             timers: Timers::default(),
-            alarm: Alarm::new(&mailboxes[number].reactor),
+            alarm,
             deadline_moved: false,
             ready: Vec::new(),
             scratch: Scratch::new(),
