@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) const FIRST_RESERVED_KEY: u64 = u64::MAX - 15;
 
 /// The key of an [`Alarm`](super::Alarm), whose events end a wait and are nobody's.
-#[cfg_attr(not(any(target_os = "linux", target_os = "android")), allow(dead_code))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(polling_test_poll_backend)))]
 pub(super) const ALARM: u64 = FIRST_RESERVED_KEY + 2;
 
 /// The longest wait of the portable way. It turns a wake-up that a system loses (open reports
