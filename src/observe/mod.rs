@@ -187,7 +187,9 @@ pub trait Observer: Send + Sync + 'static {
     /// `drain_listeners_closed` may come behind it.
     fn drain_deadline(&self, left: usize) {}
 
-    /// The server has come to its end, and this is how.
+    /// The server has come to its end, and this is how. The steps of the end are told one after the
+    /// other: if another thread is telling of one at that moment, it tells this one as well, and
+    /// [`ServerHandle::drain`](crate::ServerHandle::drain) or `join` may have returned just before.
     fn drained(&self, report: &DrainReport) {}
 }
 

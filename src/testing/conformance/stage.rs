@@ -291,6 +291,9 @@ impl Running {
         check!(self.control().connections().is_empty(), "connections are listed after the end");
         check!(seen.made == seen.dropped, "a handler was not dropped: {seen:?}");
         check!(seen.opened.len() == seen.closed.len(), "on_open without on_close: {seen:?}");
+        // A thread that is about to tell an earlier step tells this one, too.
+        let is_end = |event: &Event| matches!(event, Event::Drained(_));
+        self.events.wait_for("the end", PATIENCE, is_end).or_fail("it is told")?;
         super::events::check_order(&self.events.all())?;
         let ends = self.observed_ends()?;
         let n = ends.len() as u64;
