@@ -74,12 +74,13 @@ fn no_herd_of_loops(backend: &str) {
 }
 
 /// A connect wakes one worker to accept, and that one wakes another for the session. With all
-/// workers woken it would be four times as many.
+/// workers woken it would be four times as many. A worker that accepts until nobody waits may
+/// find the next client there already, and is not woken for it.
 fn no_herd_of_workers(backend: &str) {
     let (server, served, woken) = one_by_one(backend);
     println!("A15 {backend}: connections {served:?}, wake-ups {woken:?}");
     let total: usize = woken.values().sum();
-    assert!(total >= CONNECTS, "{woken:?}");
+    assert!(total >= CONNECTS / 2, "the trace has seen too little: {woken:?}");
     assert!(total <= CONNECTS * 5 / 2, "{total} wake-ups for {CONNECTS} connections: {woken:?}");
     server.finish();
 }
