@@ -350,7 +350,8 @@ fn accept_storm(backend: &str) {
     server.finish();
 }
 
-/// The time within which 99 of 100 echoes of an existing connection come back meanwhile.
+/// The time within which 99 of 100 echoes of an existing connection come back meanwhile. If it had
+/// hardly any, for want of a processor or of a server that hears it, that says nothing good.
 fn echoes_in_a_storm(server: &Server, existing: &mut TcpStream) -> Duration {
     let over = AtomicBool::new(false);
     let addr = server.addr;
@@ -370,8 +371,7 @@ fn echoes_in_a_storm(server: &Server, existing: &mut TcpStream) -> Duration {
         existing.join().unwrap()
     });
     times.sort_unstable();
-    assert!(times.len() >= 20, "only {} echoes during the storm", times.len());
-    times[times.len() * 99 / 100]
+    if times.len() < 20 { Duration::MAX } else { times[times.len() * 99 / 100] }
 }
 
 /// Connects without a pause; each connection is served. They end by a reset: thousands that wait in
