@@ -551,7 +551,8 @@ fn bring_about(
     use_control: impl FnOnce(Control),
 ) -> Result<Arc<Running>, Failure> {
     let mut timeouts = Timeouts::default();
-    timeouts.idle = (100 * MS).into();
+    // Longer than a busy machine keeps a client from its next byte.
+    timeouts.idle = (250 * MS).into();
     timeouts.stall = MS.into();
     let observer: Box<dyn Observer> = Box::new(Reacts(reaction));
     let ready = stage.ready_observed(Some(observer), |builder| {

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 const MS: Duration = Duration::from_millis(1);
+/// Longer than a busy machine keeps a client from its next byte.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// Sets its timer to the milliseconds that it is told, and says `ok` or `early` when it runs out.
 fn clock() -> Role {
@@ -179,8 +181,7 @@ fn ends_after(client: &mut Client, began: Instant, after: Duration) -> Asked {
 }
 
 pub(super) fn an_idle_connection_is_closed(stage: &Stage) -> Asked {
-    let server =
-        stage.serve_with(|b| only(b, |t| t.idle = (50 * MS).into()), |_, _| Role::echo())?;
+    let server = stage.serve_with(|b| only(b, |t| t.idle = IDLE.into()), |_, _| Role::echo())?;
     let mut clients = Vec::new();
     for _ in 0..5 {
         let mut client = server.connect()?;
@@ -189,7 +190,7 @@ pub(super) fn an_idle_connection_is_closed(stage: &Stage) -> Asked {
         clients.push((client, began));
     }
     for (client, began) in &mut clients {
-        ends_after(client, *began, 50 * MS)?;
+        ends_after(client, *began, IDLE)?;
     }
     server.log.wait_closed(CloseKind::IdleTimeout, 5)
 }
@@ -291,7 +292,7 @@ fn two_idle_times(server: &Running) -> Asked {
 
 pub(super) fn a_connection_may_exempt_itself_from_the_idle_clock(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (40 * MS).into()),
+        |b| only(b, |t| t.idle = IDLE.into()),
         |_, _| {
             Role::echo().data(|input, cx| {
                 match input.first() {
@@ -311,7 +312,7 @@ pub(super) fn a_connection_may_exempt_itself_from_the_idle_clock(stage: &Stage) 
     let began = Instant::now();
     client.send(b"-")?;
     client.expect(b"-")?;
-    ends_after(&mut client, began, 40 * MS)
+    ends_after(&mut client, began, IDLE)
 }
 
 pub(super) fn a_connection_may_shorten_its_idle_clock(stage: &Stage) -> Asked {
@@ -329,7 +330,7 @@ pub(super) fn a_connection_may_shorten_its_idle_clock(stage: &Stage) -> Asked {
 
 pub(super) fn a_busy_connection_is_not_idle(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (40 * MS).into()),
+        |b| only(b, |t| t.idle = IDLE.into()),
         |_, _| {
             Role::echo().data(|input, cx| {
                 match input.first() {
@@ -349,14 +350,14 @@ pub(super) fn a_busy_connection_is_not_idle(stage: &Stage) -> Asked {
     let began = Instant::now();
     client.send(b"-")?;
     client.expect(b"-")?;
-    ends_after(&mut client, began, 40 * MS)?;
+    ends_after(&mut client, began, IDLE)?;
     server.log.wait_closed(CloseKind::IdleTimeout, 3)
 }
 
 /// The idle clock comes and goes; what is set meanwhile for much later is not in its way afterwards.
 pub(super) fn a_far_timer_does_not_hide_the_idle_clock(stage: &Stage) -> Asked {
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (100 * MS).into()),
+        |b| only(b, |t| t.idle = IDLE.into()),
         |_, _| {
             Role::echo().data(|input, cx| {
                 match input.first() {
@@ -387,7 +388,7 @@ pub(super) fn a_far_timer_does_not_hide_the_idle_clock(stage: &Stage) -> Asked {
     two_idle_times(&server)?;
     let began = Instant::now();
     say(&mut client, &[b"-", b"x", b"x"])?;
-    ends_after(&mut client, began, 100 * MS)?;
+    ends_after(&mut client, began, IDLE)?;
     server.log.wait_closed(CloseKind::IdleTimeout, 3)
 }
 
@@ -395,7 +396,7 @@ pub(super) fn a_paused_connection_is_not_idle(stage: &Stage) -> Asked {
     let (give, take) = mpsc::channel::<Sender>();
     let give = Mutex::new(give);
     let server = stage.serve_with(
-        |b| only(b, |t| t.idle = (40 * MS).into()),
+        |b| only(b, |t| t.idle = IDLE.into()),
         move |_, _| {
             let give = give.lock().unwrap().clone();
             Role::echo().data(move |input, cx| {
@@ -415,5 +416,5 @@ pub(super) fn a_paused_connection_is_not_idle(stage: &Stage) -> Asked {
     two_idle_times(&server)?;
     let began = Instant::now();
     check!(take.recv().unwrap().resume(), "a paused connection was closed for being idle");
-    ends_after(&mut client, began, 40 * MS)
+    ends_after(&mut client, began, IDLE)
 }
