@@ -98,7 +98,9 @@ impl ServerHandle {
     /// On Linux nobody can connect between the last accept and the close, to be reset: the first
     /// packet of who tries is dropped, so that he is refused when he tries again a second later; where
     /// the backlog of a full server waits for places, when that is over, at the deadline at the latest.
-    /// On other systems there is such a moment.
+    /// On other systems there is such a moment. On all of them, who had begun to connect before (his first
+    /// packet was answered, his next is still on its way, as over a slow link) is reset when the listener
+    /// closes, and knows that nothing was done.
     ///
     /// # Calling it twice
     ///

@@ -6,8 +6,9 @@
 //! POLYSERVE_ROUNDS=50 cargo test --release --all-features --test drain -- under-load
 //! POLYSERVE_ROUNDS=20 cargo test --release --all-features --test drain -- replaced
 //! ```
-//! The program is both the tests and, started with `serve`, the server; with `conform`, it is the conformance suite, to be disturbed. What needs a tool that is
-//! missing prints `SKIP`; with `POLYSERVE_REQUIRE=1` it fails.
+//! The program is both the tests and, started with `serve`, the server; with `conform`, it is the
+//! conformance suite, to be disturbed. What needs a tool that is missing prints `SKIP`; with
+//! `POLYSERVE_REQUIRE=1` it fails.
 
 #[cfg(target_os = "linux")]
 mod activated;
