@@ -540,10 +540,12 @@ impl Look {
         Self { thread: std::thread::current().id(), at: Instant::now(), used, waited }
     }
 
-    /// Of the time that the system gave it, it has used the larger part.
+    /// Of the time that the system gave it, it has used the larger part. (Where it waited for its
+    /// core until its next timer was due, it was given no more than that timer needs.)
     fn is_busy_since(&self, before: &Self) -> bool {
         let waited = self.waited.saturating_sub(before.waited);
         let given = (self.at - before.at).saturating_sub(waited);
-        self.thread == before.thread && self.used.saturating_sub(before.used) > given / 2
+        let used = self.used.saturating_sub(before.used);
+        self.thread == before.thread && used > (given / 2).max(Duration::from_millis(5))
     }
 }
