@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than any question takes.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why a question was not answered as it should be: what was waited for, and what came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +110,8 @@ impl Stage {
         self.subject.layers.is_some()
     }
 
-    /// A server on a free port of 127.0.0.1, with the default of everything.
+    /// A server on a free port of 127.0.0.1, with the default of everything but one: a client may be
+    /// silent for longer, since bystanders are, and a starved machine keeps them waiting.
     pub(super) fn serve<F, H>(&self, factory: F) -> Result<Arc<Running>, Failure>
     where
         F: Fn(&Peer, &Arc<Log>) -> H + Send + Sync + 'static,
@@ -147,6 +150,7 @@ impl Stage {
         let events = Arc::new(Events::default());
         let mut builder = Server::builder()
             .backend((self.subject.make)())
+            .first_byte_timeout(SILENCE)
             .observer(Arc::clone(&events))
             .observer(observer);
         if let Some(layers) = self.subject.layers.clone() {
