@@ -1,13 +1,16 @@
 //! A closed loop over any number of connections, on one thread with one epoll: each has one message
-//! on its way (or some requests at once), and sends the next when the whole answer has come. Every
-//! byte is checked.
+//! on its way (or some requests at once), and sends the next when the whole answer has come, or
+//! makes place for a new connection. Every byte is checked.
 
 use crate::protocol::GREETING;
+use hdrhistogram::Histogram;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long nothing may come before it counts as hung.
@@ -20,12 +23,15 @@ const REQUEST: &[u8] = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n";
 pub enum Work {
     /// This many bytes, to come back.
     Echo { size: usize },
+    /// One echo of this many bytes, each time over a new connection.
+    Churn { size: usize },
     /// This many requests at once.
     Http { pipelined: usize },
 }
 
 pub struct Load {
     epoll: OwnedFd,
+    server: SocketAddr,
     clients: Vec<Client>,
     work: Work,
     /// What client `i` of an echo sends begins at byte `i`, so that no two send the same.
@@ -42,13 +48,17 @@ struct Client {
     /// The answer so far, of HTTP.
     answer: Vec<u8>,
     waits_to_write: bool,
+    /// When its message began, or the connection for it.
+    began: Instant,
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Done {
     pub requests: u64,
     pub took: Duration,
+    /// Of each message, in nanoseconds.
+    pub latencies: Histogram<u32>,
 }
 
 impl Load {
@@ -58,21 +68,22 @@ impl Load {
     /// The server cannot be connected to, or its first answer is none.
     pub fn connect(addr: SocketAddr, connections: usize, work: Work) -> io::Result<Self> {
         let bytes = match work {
-            Work::Echo { size } => pattern(size + connections),
+            Work::Echo { size } | Work::Churn { size } => pattern(size + connections),
             Work::Http { pipelined } => REQUEST.repeat(pipelined),
         };
         let response = match work {
-            Work::Echo { .. } => 0,
+            Work::Echo { .. } | Work::Churn { .. } => 0,
             Work::Http { .. } => response_length(addr)?,
         };
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut clients = Vec::with_capacity(connections);
+        let (clients, buffer) = (Vec::with_capacity(connections), vec![0; 256 * 1024]);
+        let server = addr;
+        let mut load = Self { epoll, server, clients, work, bytes, response, buffer };
         for at in 0..connections {
-            let client = Client::connect(addr)?;
-            epoll::add(&epoll, &client.stream, EventData::new_u64(at as u64), EventFlags::IN)?;
-            clients.push(client);
+            let client = load.client(at)?;
+            load.clients.push(client);
         }
-        Ok(Self { epoll, clients, work, bytes, response, buffer: vec![0; 256 * 1024] })
+        Ok(load)
     }
 
     /// Exchanges for so long, and until what is on its way then has been answered.
@@ -81,9 +92,11 @@ impl Load {
     /// A byte is not what it should be, a connection ends, or nothing comes for long.
     pub fn run(&mut self, time: Duration) -> io::Result<Done> {
         let start = Instant::now();
-        let (mut active, mut messages) = (self.clients.len(), 0);
+        let mut active = self.clients.len();
+        let mut latencies = Histogram::new_with_bounds(1, 60_000_000_000, 3)
+            .expect("a minute in nanoseconds is within range");
         for at in 0..self.clients.len() {
-            self.write(at)?;
+            self.begin(at, Instant::now())?;
         }
         let mut events: Vec<Event> = Vec::with_capacity(1024);
         let patience = Timespec::try_from(PATIENCE).expect("some seconds");
@@ -96,7 +109,6 @@ impl Load {
                     format!("{active} have no answer"),
                 ));
             }
-            let is_over = start.elapsed() >= time;
             for event in &events {
                 // Copies: the system packs the two.
                 let (flags, at) = (event.flags, event.data.u64() as usize);
@@ -104,25 +116,45 @@ impl Load {
                     self.write(at)?;
                 }
                 if !(flags - EventFlags::OUT).is_empty() && self.read(at)? {
-                    messages += 1;
-                    if is_over {
-                        active -= 1;
-                    } else {
-                        self.write(at)?;
+                    let now = Instant::now();
+                    let took = now - self.clients[at].began;
+                    latencies.saturating_record(took.as_nanos() as u64);
+                    if let Work::Churn { .. } = self.work {
+                        self.clients[at] = self.client(at)?;
+                    }
+                    match now - start < time {
+                        true => self.begin(at, now)?,
+                        false => active -= 1,
                     }
                 }
             }
         }
         let each = match self.work {
-            Work::Echo { .. } => 1,
+            Work::Echo { .. } | Work::Churn { .. } => 1,
             Work::Http { pipelined } => pipelined as u64,
         };
-        Ok(Done { requests: messages * each, took: start.elapsed() })
+        Ok(Done { requests: latencies.len() * each, took: start.elapsed(), latencies })
+    }
+
+    /// A new connection, watched under this key. What is closed watches itself no longer.
+    fn client(&self, at: usize) -> io::Result<Client> {
+        let stream = match (self.work, self.server) {
+            (Work::Churn { .. }, SocketAddr::V4(server)) => connect_from_the_next(server)?,
+            (_, server) => TcpStream::connect(server)?,
+        };
+        let client = Client::new(stream)?;
+        epoll::add(&self.epoll, &client.stream, EventData::new_u64(at as u64), EventFlags::IN)?;
+        Ok(client)
+    }
+
+    fn begin(&mut self, at: usize, now: Instant) -> io::Result<()> {
+        self.clients[at].began = now;
+        self.write(at)
     }
 
     fn message(&self, at: usize) -> &[u8] {
         match self.work {
-            Work::Echo { size } => &self.bytes[at..at + size],
+            Work::Echo { size } | Work::Churn { size } => &self.bytes[at..at + size],
             Work::Http { .. } => &self.bytes,
         }
     }
@@ -157,7 +189,7 @@ impl Load {
             other => other?,
         };
         let is_whole = match self.work {
-            Work::Echo { size } => {
+            Work::Echo { size } | Work::Churn { size } => {
                 let expected = &self.bytes[at + client.got..at + size];
                 check(expected.get(..n) == Some(&self.buffer[..n]))?;
                 client.got += n;
@@ -176,11 +208,11 @@ impl Load {
 }
 
 impl Client {
-    fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
+    fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, sent: 0, got: 0, answer: Vec::new(), waits_to_write: false })
+        let (answer, began) = (Vec::new(), Instant::now());
+        Ok(Self { stream, sent: 0, got: 0, answer, waits_to_write: false, began })
     }
 
     fn is_answered(&mut self, response: usize, pipelined: usize) -> io::Result<bool> {
@@ -194,6 +226,32 @@ impl Client {
         self.answer.clear();
         Ok(true)
     }
+}
+
+/// A connection from another port, or another address of the loopback network, each time. Who closes
+/// first keeps a port for a minute, and one address has ports for a second of new connections.
+fn connect_from_the_next(server: SocketAddrV4) -> io::Result<TcpStream> {
+    const ADDRESSES: u32 = 128;
+    /// Below those that systems give to who asks for none: a port that was asked for is given to nobody
+    /// else for that minute, at whichever address.
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let at = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ip = Ipv4Addr::new(127, 0, 1, (1 + at / PORTS.len() as u32 % ADDRESSES) as u8);
+        let source = SocketAddrV4::new(ip, (PORTS.start + at % PORTS.len() as u32) as u16);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        match socket.bind(&source.into()).and_then(|()| socket.connect(&server.into())) {
+            // Somebody has this very port.
+            Err(error) if is_in_use(&error) => (),
+            other => return other.map(|()| socket.into()),
+        }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
 }
 
 /// Asks once, and reads to the greeting: all responses of a server have the same length.

@@ -3,12 +3,13 @@
 //! ```sh
 //! peers echo tokio --listen 127.0.0.1:0
 //! peers http polyserve --backend pool:4
+//! peers hold 127.0.0.1:50007 10000          # idle connections to one, until standard input ends
 //! peers versions
 //! ```
 
 use lexopt::prelude::*;
 use peers::servers::{BoxError, Kind, Options, Speaks};
-use peers::versions;
+use peers::{idle, versions};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -27,12 +28,18 @@ fn run() -> Result<(), BoxError> {
     let mut options = Options {
         listen: "127.0.0.1:0".parse().expect("an address"),
         backend: "event-loop".parse().expect("a backend"),
+        portable: false,
+        connections: None,
+        toll: None,
         workers: 4,
     };
     while let Some(arg) = parser.next()? {
         match arg {
             Long("listen") => options.listen = parser.value()?.parse()?,
             Long("backend") => options.backend = parser.value()?.parse()?,
+            Long("portable") => options.portable = true,
+            Long("connections") => options.connections = Some(parser.value()?.parse()?),
+            Long("toll") => options.toll = Some(parser.value()?.parse()?),
             Long("workers") => options.workers = parser.value()?.parse()?,
             Long("help") => return help(),
             Value(word) => words.push(word.string()?),
@@ -41,6 +48,10 @@ fn run() -> Result<(), BoxError> {
     }
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["versions"] => print_versions(),
+        ["hold", addr, count] => {
+            raise_descriptor_limit()?;
+            idle::hold(addr.parse()?, count.parse()?)?;
+        }
         [speaks, server] => {
             raise_descriptor_limit()?;
             let (kind, speaks): (Kind, Speaks) = (server.parse()?, speaks.parse()?);
@@ -53,7 +64,10 @@ fn run() -> Result<(), BoxError> {
 
 fn help() -> Result<(), BoxError> {
     println!("peers versions");
-    println!("peers echo|http SERVER [--listen ADDR] [--backend NAME] [--workers N]\n");
+    println!("peers hold ADDR COUNT");
+    println!("peers echo|http SERVER [--listen ADDR] [--workers N]");
+    println!("    of polyserve: [--backend NAME] [--portable] [--connections N]");
+    println!("                  [--toll block:MICROSECONDS|burn:MICROSECONDS]\n");
     for kind in Kind::ALL {
         println!("{:<22}{}", kind.name(), kind.about());
     }

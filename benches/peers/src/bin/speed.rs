@@ -1,14 +1,18 @@
-//! How fast each server is, beside a loop over epoll by hand.
+//! How fast each server is, beside a loop over epoll by hand; and whether this crate is as fast as
+//! it should be.
 //!
 //! ```sh
 //! cargo run --release --bin speed -- --write ../../docs/benchmarks.md    # all: a bit more than an hour
+//! cargo run --release --bin speed -- --figures --write ../../docs/benchmarks.md     # 50 minutes
 //! cargo run --release --bin speed -- --cell "echo 32 B x 50" --rounds 5
 //! cargo run --release --bin speed -- --short                             # shows that it works
 //! ```
+//! With `--strict` it fails if the baseline is not what it should be, so that nothing is published
+//! that means nothing.
 
 use lexopt::prelude::*;
 use peers::servers::BoxError;
-use peers::speed::{self, CELLS, Conditions, Extent};
+use peers::speed::{self, Conditions, Contest, Extent, Page};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -25,43 +29,62 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), BoxError> {
     let mut parser = lexopt::Parser::from_env();
-    let mut extent = Extent { rounds: 15, time: Duration::from_secs(2) };
-    let (mut names, mut file) = (Vec::new(), None);
+    let mut extent = Extent { rounds: 15, time: Duration::from_secs(2), idle_divisor: 1 };
+    let (mut names, mut file, mut page, mut is_strict) = (Vec::new(), None, Page::Others, false);
     while let Some(arg) = parser.next()? {
         match arg {
             Long("rounds") => extent.rounds = parser.value()?.parse()?,
             Long("seconds") => extent.time = Duration::try_from_secs_f64(parser.value()?.parse()?)?,
-            Long("short") => extent = Extent { rounds: 1, time: Duration::from_millis(200) },
+            Long("short") => {
+                extent = Extent { rounds: 1, time: Duration::from_millis(200), idle_divisor: 100 };
+            }
+            Long("figures") => page = Page::Figures,
+            Long("strict") => is_strict = true,
             Long("cell") => names.push(parser.value()?.string()?),
             Long("write") => file = Some(PathBuf::from(parser.value()?)),
-            Long("help") => {
-                println!(
-                    "speed [--cell NAME]... [--rounds N] [--seconds S] [--short] [--write FILE]"
-                );
-                CELLS.iter().for_each(|cell| println!("  {}", cell.name));
-                return Ok(());
-            }
+            Long("help") => return help(),
             _ => return Err(arg.unexpected().into()),
         }
     }
-    let wanted: Vec<_> = CELLS
-        .into_iter()
-        .filter(|c| names.is_empty() || names.iter().any(|n| n == c.name))
-        .collect();
+    let is_wanted =
+        |contest: &Contest| names.is_empty() || names.iter().any(|name| name == contest.cell.name);
+    let wanted: Vec<_> = contests(page).into_iter().filter(is_wanted).collect();
     if wanted.is_empty() || extent.rounds == 0 || extent.time.is_zero() {
         return Err("nothing is left to measure; --help lists the cells".into());
     }
     raise_descriptor_limit()?;
     let conditions = conditions(extent, speed::pin_load());
     let mut cells = Vec::new();
-    for cell in wanted {
-        eprintln!("{} ...", cell.name);
-        cells.push((cell, cell.measure(extent)?));
+    for contest in wanted {
+        eprintln!("{} ...", contest.cell.name);
+        cells.push((contest.cell, contest.measure(extent)?));
     }
-    let table = speed::table(&conditions, &cells);
+    let table = speed::table(page, &conditions, &cells);
     println!("{table}");
+    let invalid = speed::invalid(&cells);
+    invalid.iter().for_each(|why| eprintln!("THE BASELINE IS NOT VALID: {why}"));
+    if is_strict && !invalid.is_empty() {
+        return Err("nothing is written, and the ratios above mean nothing".into());
+    }
     if let Some(file) = file {
-        speed::write(&file, &table)?;
+        speed::write(&file, page, &table)?;
+    }
+    Ok(())
+}
+
+fn contests(page: Page) -> Vec<Contest> {
+    match page {
+        Page::Others => speed::beside_others(),
+        Page::Figures => speed::figures(),
+    }
+}
+
+fn help() -> Result<(), BoxError> {
+    println!("speed [--figures] [--cell NAME]... [--rounds N] [--seconds S] [--short] [--strict]");
+    println!("      [--write FILE]");
+    for (page, title) in [(Page::Others, "beside others"), (Page::Figures, "with --figures")] {
+        println!("\nCells {title}:");
+        contests(page).iter().for_each(|contest| println!("  {}", contest.cell.name));
     }
     Ok(())
 }
@@ -98,6 +121,7 @@ fn conditions(extent: Extent, pinned: bool) -> Conditions {
         pinned,
         rounds: extent.rounds,
         seconds: extent.time.as_secs_f64(),
+        idle_divisor: extent.idle_divisor,
     }
 }
 

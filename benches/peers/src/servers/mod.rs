@@ -15,6 +15,7 @@ mod tokio;
 
 use crate::protocol::{Echo, Http, Protocol};
 use ::polyserve::Strategy;
+pub use polyserve::Toll;
 use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +24,7 @@ use std::str::FromStr;
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What the servers read at once.
-const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 
 /// What a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,12 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Of polyserve.
     pub backend: Strategy,
+    /// Of polyserve: whether its event loop waits by `polling` alone.
+    pub portable: bool,
+    /// Of polyserve: how many connections it takes, idle ones for as long as they like.
+    pub connections: Option<usize>,
+    /// Of polyserve's echoes.
+    pub toll: Option<Toll>,
     /// Of the pool by the book.
     pub workers: usize,
 }
