@@ -4,7 +4,9 @@ use polyserve::{Action, BoxError, Context, Handler, Input, Limit, Server, Server
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// One way to serve echoes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +37,68 @@ impl Handler for Echo {
     }
 }
 
-/// Echoes when its thread has been blocked for a millisecond, as by a call of another server.
-#[derive(Debug, Clone, Copy)]
-struct Blocking;
+/// What a handler does before it echoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toll {
+    None,
+    /// 50 µs of CPU time.
+    Burn,
+    /// Its thread is blocked for a millisecond, as by a call of another server.
+    Block,
+}
 
-impl Handler for Blocking {
+/// Pays for each message of so many bytes.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    toll: Toll,
+    size: usize,
+}
+
+impl Handler for Slow {
     fn on_data(&mut self, input: &mut Input<'_>, cx: &mut Context<'_>) -> Result<Action, BoxError> {
-        #[expect(clippy::disallowed_methods, reason = "see below")]
-        // What is measured: a handler that blocks.
-        thread::sleep(std::time::Duration::from_millis(1));
-        cx.send(input.take());
-        Ok(Action::Continue)
+        while input.len() >= self.size {
+            self.toll.pay();
+            cx.send(&input[..self.size]);
+            input.consume(self.size);
+        }
+        Ok(Action::Want(self.size))
     }
+}
+
+impl Toll {
+    fn pay(self) {
+        match self {
+            Toll::None => (),
+            Toll::Burn => spin(turns_of_50_micros()),
+            #[expect(clippy::disallowed_methods, reason = "see below")]
+            // What is measured: a handler that blocks.
+            Toll::Block => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// A chain of dependent steps, which no processor does at once.
+fn spin(turns: u64) {
+    let mut state = 1u64;
+    for _ in 0..turns {
+        state = std::hint::black_box(state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1));
+    }
+}
+
+/// The same work each time, rather than until a time of day: who has no core does none. Measured
+/// once; the shortest of some tries is the one that nobody interrupted.
+fn turns_of_50_micros() -> u64 {
+    const TRIED: u64 = 100_000;
+    static TURNS: OnceLock<u64> = OnceLock::new();
+    *TURNS.get_or_init(|| {
+        let took = (0..20).map(|_| {
+            let began = Instant::now();
+            spin(TRIED);
+            began.elapsed()
+        });
+        let nanos = took.min().map_or(1, |least| least.as_nanos().max(1));
+        (u128::from(TRIED) * 50_000 / nanos) as u64
+    })
 }
 
 /// What a server by hand reads at once; this crate's do the same.
@@ -72,13 +124,15 @@ impl Contender {
         }
     }
 
-    /// As `start`, with a handler that blocks for a millisecond. `None` for a server by hand.
-    // Not every bench has a use for it.
-    #[allow(dead_code)]
-    pub(crate) fn start_blocking(self) -> Option<Running> {
-        match self {
-            Contender::Polyserve(strategy) => Some(polyserve(strategy, Blocking)),
-            _ => None,
+    /// As `start`, with a handler that does something for each message of `size` bytes.
+    ///
+    /// # Panics
+    /// A server by hand has no other handler.
+    pub(crate) fn start_with(self, toll: Toll, size: usize) -> Running {
+        match (self, toll) {
+            (_, Toll::None) => self.start(),
+            (Contender::Polyserve(strategy), _) => polyserve(strategy, Slow { toll, size }),
+            _ => panic!("{} only echoes", self.name()),
         }
     }
 }

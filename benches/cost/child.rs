@@ -15,22 +15,13 @@ pub(super) struct Child {
 impl Child {
     /// Starts this very program as a server, and waits until it listens.
     pub(super) fn start(contender: Contender) -> Self {
-        Self::start_as(contender, "--serve")
-    }
-
-    /// As `start`, with a handler that blocks for a millisecond.
-    pub(super) fn start_blocking(contender: Contender) -> Self {
-        Self::start_as(contender, "--serve-blocking")
-    }
-
-    fn start_as(contender: Contender, serve: &str) -> Self {
         let me = std::env::current_exe().expect("a program knows where it is");
         let mut command = if has_two_cores() { pinned("0") } else { Command::new(&me) };
         if has_two_cores() {
             command.arg(&me);
         }
         let mut process = command
-            .args([serve, &contender.name()])
+            .args(["--serve", &contender.name()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

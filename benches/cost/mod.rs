@@ -36,9 +36,9 @@ const SIZE: usize = 64;
 pub(crate) fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [serve, name] = &args[..]
-        && serve.starts_with("--serve")
+        && serve == "--serve"
     {
-        return serve_until_stdin_ends(name, serve == "--serve-blocking");
+        return serve_until_stdin_ends(name);
     }
     let extent = if args.iter().any(|arg| arg == "--test") { SHORT } else { FULL };
     let parts: Vec<&str> =
@@ -58,17 +58,12 @@ pub(crate) fn main() {
     if wanted("cpu") {
         cpu(&extent);
     }
-    if wanted("blocking") {
-        blocking(&extent);
-    }
 }
 
 /// The server's part: it ends when its parent closes the pipe, or is gone.
-fn serve_until_stdin_ends(name: &str, blocks: bool) {
+fn serve_until_stdin_ends(name: &str) {
     child::raise_descriptor_limit();
-    let server =
-        if blocks { contender(name).start_blocking() } else { Some(contender(name).start()) };
-    let server = server.expect("a server by hand has no other handler");
+    let server = contender(name).start();
     println!("{}", server.addr);
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -196,30 +191,6 @@ fn cpu(extent: &Extent) {
         }
     }
     println!("\nRatios: lower quartile / median / upper quartile of the rounds.");
-}
-
-/// How many requests a handler that blocks for a millisecond lets through, with eight workers to one.
-fn blocking(extent: &Extent) {
-    const CONNECTIONS: usize = 64;
-    println!(
-        "\n#### Echoes in a second, with a handler that blocks for 1 ms, {CONNECTIONS} connections\n"
-    );
-    println!("| server | ratio to pool:1 |");
-    println!("|---|---:|");
-    // A worker has a thousand in a second, however few there are to measure.
-    let exchanges = (extent.exchanges / 1_000).max(2);
-    for name in ["pool:8", "threads"] {
-        let servers = [name, "pool:1"].map(|name| Child::start_blocking(contender(name)));
-        let mut loads = [0, 1]
-            .map(|i: usize| Load::connect(servers[i].addr, CONNECTIONS, SIZE).expect("it listens"));
-        let mut ratios: Vec<f64> = (0..extent.rounds.div_ceil(2))
-            .map(|_| {
-                let took = [0, 1].map(|i: usize| loads[i].run(exchanges).as_secs_f64());
-                took[1] / took[0]
-            })
-            .collect();
-        println!("| {name} | {} |", quartiles(&mut ratios).map(|r| format!("{r:.2}")).join(" / "));
-    }
 }
 
 fn quartiles(values: &mut [f64]) -> [f64; 3] {
