@@ -22,6 +22,20 @@ pub struct Conditions {
     pub idle_divisor: usize,
 }
 
+impl Conditions {
+    /// What a figure that is published needs, and these have not.
+    fn lacking(&self) -> Vec<&'static str> {
+        let wanted = [
+            (!cfg!(debug_assertions), "a release build"),
+            (self.pinned, "a core for the server and one for the load"),
+            (self.rounds >= 15, "15 rounds"),
+            (self.seconds >= 2.0, "rounds of 2 s"),
+            (self.idle_divisor == 1, "all idle connections"),
+        ];
+        wanted.into_iter().filter(|(is, _)| !is).map(|(_, what)| what).collect()
+    }
+}
+
 /// What the tables are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
@@ -81,10 +95,13 @@ pub fn table(page: Page, conditions: &Conditions, cells: &Cells) -> String {
     text
 }
 
-/// What is wrong with the baseline: figures that are measured against it mean nothing.
-pub fn invalid(cells: &Cells) -> Vec<String> {
+/// Why figures that were measured so mean nothing: of the way itself, and of the baseline.
+pub fn invalid(conditions: &Conditions, cells: &Cells) -> Vec<String> {
+    let lacking = conditions.lacking().into_iter().map(|what| format!("it lacks {what}"));
     let broken = checks(cells).into_iter().filter(|check| !check.holds);
-    broken.map(|check| format!("{}: {}: {}", check.cell, check.what, check.measured)).collect()
+    let broken = broken
+        .map(|check| format!("the baseline at {}: {}: {}", check.cell, check.what, check.measured));
+    lacking.chain(broken).collect()
 }
 
 fn under(text: &mut String, conditions: &Conditions) {
@@ -93,9 +110,9 @@ fn under(text: &mut String, conditions: &Conditions) {
         true => "the server on core 0, the load on core 1",
         false => "server and load not pinned",
     };
-    let idle = match conditions.idle_divisor {
-        1 => String::new(),
-        n => format!(" **Of all idle connections only one in {n} is there.**"),
+    let lacking = match &conditions.lacking()[..] {
+        [] => String::new(),
+        some => format!(" **Not to be published: it lacks {}.**", some.join(", ")),
     };
     let versions: Vec<String> =
         versions::all().iter().map(|(name, version)| format!("{name} {version}")).collect();
@@ -103,7 +120,7 @@ fn under(text: &mut String, conditions: &Conditions) {
         text,
         "\n```sh\n{command}\n```\n\nMeasured on {date} at commit {commit}, {machine}; {rounds} \
          rounds of {seconds} s, in which all take turns in another order each; {pinned}. A closed \
-         loop that checks every byte.{idle} {}.\n\nThe baseline `epoll` is a level-triggered loop \
+         loop that checks every byte.{lacking} {}.\n\nThe baseline `epoll` is a level-triggered loop \
          by hand. What is called `again` is the same program once more: what it is off 1.00, and \
          its interval, is the noise. Intervals hold the median in 95 of 100 cases.\n",
         versions.join(", "),
