@@ -1,5 +1,9 @@
 //! The servers that are measured: this crate's, and what one would write by hand.
 
+#[cfg(target_os = "linux")]
+#[path = "epoll.rs"]
+mod epoll;
+
 use polyserve::{Action, BoxError, Context, Handler, Input, Limit, Server, ServerHandle, Strategy};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -26,8 +30,22 @@ pub(crate) struct Running {
     _handle: Option<ServerHandle>,
 }
 
+/// One connection's side of a protocol, of a server by hand.
+#[cfg(target_os = "linux")]
+trait Protocol: Default {
+    /// Answers the bytes that came: the answer is made in `output`, or is a part of `input`.
+    fn answer<'a>(&mut self, input: &'a [u8], output: &'a mut Vec<u8>) -> io::Result<&'a [u8]>;
+}
+
+#[cfg(target_os = "linux")]
+impl Protocol for Echo {
+    fn answer<'a>(&mut self, input: &'a [u8], _output: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+        Ok(input)
+    }
+}
+
 /// The handler that everything is measured with. It has no size of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Echo;
 
 impl Handler for Echo {
@@ -120,7 +138,9 @@ impl Contender {
             Contender::Polyserve(strategy) => polyserve(strategy, Echo),
             Contender::StdThreads => by_hand(std_threads),
             #[cfg(target_os = "linux")]
-            Contender::Epoll => by_hand(|listener| epoll::serve(listener).expect("epoll works")),
+            Contender::Epoll => {
+                by_hand(|listener| epoll::serve::<Echo>(listener).expect("epoll works"))
+            }
         }
     }
 
@@ -187,107 +207,5 @@ fn echo(mut stream: TcpStream) -> io::Result<()> {
             0 => return Ok(()),
             n => stream.write_all(&buffer[..n])?,
         }
-    }
-}
-
-/// A level-triggered loop: one wait for all that is ready, one read, an immediate write.
-#[cfg(target_os = "linux")]
-mod epoll {
-    use super::BUFFER;
-    use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-    use rustix::fd::{AsRawFd, OwnedFd};
-    use std::io::{self, ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    struct Conn {
-        stream: TcpStream,
-        /// What the system has not taken. While there is some, nothing is read.
-        unsent: Vec<u8>,
-    }
-
-    struct Loop {
-        epoll: OwnedFd,
-        listener: TcpListener,
-        /// By descriptor.
-        conns: Vec<Option<Conn>>,
-        buffer: Vec<u8>,
-    }
-
-    pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &listener, key(&listener), EventFlags::IN)?;
-        let mut all = Loop { epoll, listener, conns: Vec::new(), buffer: vec![0; BUFFER] };
-        let mut events: Vec<Event> = Vec::with_capacity(1024);
-        loop {
-            events.clear();
-            epoll::wait(&all.epoll, rustix::buffer::spare_capacity(&mut events), None)?;
-            for event in &events {
-                all.serve(event.data.u64() as usize)?;
-            }
-        }
-    }
-
-    impl Loop {
-        fn serve(&mut self, key: usize) -> io::Result<()> {
-            if key == self.listener.as_raw_fd() as usize {
-                return self.accept();
-            }
-            let Some(conn) = self.conns.get_mut(key).and_then(Option::as_mut) else {
-                return Ok(());
-            };
-            let was_blocked = !conn.unsent.is_empty();
-            if turn(conn, &mut self.buffer).is_err() {
-                // Closing the descriptor takes it out of the epoll.
-                self.conns[key] = None;
-                return Ok(());
-            }
-            let is_blocked = !conn.unsent.is_empty();
-            if was_blocked != is_blocked {
-                let wanted = if is_blocked { EventFlags::OUT } else { EventFlags::IN };
-                epoll::modify(&self.epoll, &conn.stream, EventData::new_u64(key as u64), wanted)?;
-            }
-            Ok(())
-        }
-
-        fn accept(&mut self) -> io::Result<()> {
-            while let Ok((stream, _)) = self.listener.accept() {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-                let at = stream.as_raw_fd() as usize;
-                epoll::add(&self.epoll, &stream, key(&stream), EventFlags::IN)?;
-                if self.conns.len() <= at {
-                    self.conns.resize_with(at + 1, || None);
-                }
-                self.conns[at] = Some(Conn { stream, unsent: Vec::new() });
-            }
-            Ok(())
-        }
-    }
-
-    /// One read and one write; an error is the end of the connection.
-    fn turn(conn: &mut Conn, buffer: &mut [u8]) -> io::Result<()> {
-        if !conn.unsent.is_empty() {
-            let n = conn.stream.write(&conn.unsent)?;
-            conn.unsent.drain(..n);
-            if conn.unsent.is_empty() {
-                conn.unsent = Vec::new();
-            }
-            return Ok(());
-        }
-        let n = match conn.stream.read(buffer)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            n => n,
-        };
-        let sent = match conn.stream.write(&buffer[..n]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            other => other?,
-        };
-        conn.unsent.extend_from_slice(&buffer[sent..n]);
-        Ok(())
-    }
-
-    fn key(source: &impl AsRawFd) -> EventData {
-        EventData::new_u64(source.as_raw_fd() as u64)
     }
 }

@@ -4,6 +4,8 @@
 //! where they can. What happens to errors is each one's own way: it is a part of what is compared.
 
 mod book_pool;
+// The baseline of the crate's own benches is the baseline here.
+#[path = "../../../common/epoll.rs"]
 mod epoll;
 mod message_io;
 mod mill_net;
@@ -18,7 +20,7 @@ use ::polyserve::Strategy;
 pub use polyserve::Toll;
 use std::error::Error;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -137,7 +139,11 @@ impl Kind {
     fn serve_by<P: Protocol>(self, options: &Options, ready: Ready) -> Result<(), BoxError> {
         let addr = options.listen;
         match self {
-            Kind::Epoll => epoll::serve::<P>(addr, ready),
+            Kind::Epoll => {
+                let listener = listen(addr)?;
+                ready(listener.local_addr()?);
+                Ok(epoll::serve::<P>(listener)?)
+            }
             Kind::StdThreads => std_threads::serve::<P>(addr, ready),
             Kind::BookPool => book_pool::serve::<P>(addr, options.workers, ready),
             Kind::Mio => mio::serve::<P>(addr, ready),
@@ -178,6 +184,16 @@ impl FromStr for Speaks {
 
 /// Is told the address that a server listens on.
 pub type Ready = fn(SocketAddr);
+
+/// With the backlog that the other servers have; the standard library's is 128.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
 
 /// A connection that has a thread to itself: blocking reads and writes until it ends.
 fn blocking<P: Protocol>(mut stream: TcpStream) -> io::Result<()> {

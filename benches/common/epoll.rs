@@ -1,12 +1,11 @@
 //! The baseline: one level-triggered loop by hand. One wait for all that is ready, one read, an
-//! immediate write, one buffer for all.
+//! immediate write, one buffer for all. The package of peers has it as well.
 
-use super::{BUFFER, BoxError, Ready};
-use crate::protocol::Protocol;
+use super::{BUFFER, Protocol};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 struct Conn<P> {
     stream: TcpStream,
@@ -17,18 +16,17 @@ struct Conn<P> {
 
 struct Loop<P> {
     epoll: OwnedFd,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     /// By descriptor.
     conns: Vec<Option<Conn<P>>>,
     buffer: Vec<u8>,
     output: Vec<u8>,
 }
 
-pub(super) fn serve<P: Protocol>(addr: SocketAddr, ready: Ready) -> Result<(), BoxError> {
-    let listener = listen(addr)?;
+pub(super) fn serve<P: Protocol>(listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, key(&listener), EventFlags::IN)?;
-    ready(listener.local_addr()?);
     let (conns, buffer, output) = (Vec::new(), vec![0; BUFFER], Vec::new());
     let mut all = Loop::<P> { epoll, listener, conns, buffer, output };
     let mut events: Vec<Event> = Vec::with_capacity(1024);
@@ -42,17 +40,6 @@ pub(super) fn serve<P: Protocol>(addr: SocketAddr, ready: Ready) -> Result<(), B
             all.serve(event.data.u64() as usize)?;
         }
     }
-}
-
-/// With the backlog that the other servers have; the standard library's is 128.
-fn listen(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket =
-        socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(1024)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 impl<P: Protocol> Loop<P> {
