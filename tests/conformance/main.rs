@@ -5,6 +5,7 @@ mod awkward_layer;
 use awkward_layer::Awkward;
 use polyserve::testing::conformance::Subject;
 use polyserve::{Backend, EventLoop, ThreadPerConnection, ThreadPool};
+use std::time::Duration;
 
 polyserve::conformance!(threads, ThreadPerConnection::new);
 polyserve::conformance!(pool_of_two, || ThreadPool::new(2));
@@ -12,6 +13,9 @@ polyserve::conformance!(pool, ThreadPool::default);
 polyserve::conformance!(one_loop, || EventLoop::new().loops(1));
 polyserve::conformance!(two_loops, || EventLoop::new().loops(2));
 polyserve::conformance!(portable_loops, || EventLoop::new().portable(true));
+polyserve::conformance!(busy_loops, || {
+    EventLoop::new().loops(2).busy_poll(Duration::from_millis(1))
+});
 polyserve::conformance!(portable_pool, || ThreadPool::new(4).portable(true));
 
 fn through_a_layer<B: Backend>(make: impl Fn() -> B + Send + Sync + 'static) -> Subject {

@@ -11,6 +11,7 @@ use lexopt::prelude::*;
 use peers::servers::{BoxError, Kind, Options, Speaks};
 use peers::{idle, versions};
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     match run() {
@@ -32,6 +33,7 @@ fn run() -> Result<(), BoxError> {
         connections: None,
         toll: None,
         workers: 4,
+        busy_poll: Duration::ZERO,
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -40,6 +42,9 @@ fn run() -> Result<(), BoxError> {
             Long("portable") => options.portable = true,
             Long("connections") => options.connections = Some(parser.value()?.parse()?),
             Long("toll") => options.toll = Some(parser.value()?.parse()?),
+            Long("busy-poll") => {
+                options.busy_poll = Duration::from_micros(parser.value()?.parse()?);
+            }
             Long("workers") => options.workers = parser.value()?.parse()?,
             Long("help") => return help(),
             Value(word) => words.push(word.string()?),
@@ -66,7 +71,9 @@ fn help() -> Result<(), BoxError> {
     println!("peers versions");
     println!("peers hold ADDR COUNT");
     println!("peers echo|http SERVER [--listen ADDR] [--workers N]");
-    println!("    of polyserve: [--backend NAME] [--portable] [--connections N]");
+    println!(
+        "    of polyserve: [--backend NAME] [--portable] [--busy-poll MICROS] [--connections N]"
+    );
     println!("                  [--toll block:MICROSECONDS|burn:MICROSECONDS]\n");
     for kind in Kind::ALL {
         println!("{:<22}{}", kind.name(), kind.about());

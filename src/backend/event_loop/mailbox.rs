@@ -4,9 +4,9 @@ use crate::handler::Wake;
 use crate::net::Reactor;
 use crate::serve_error::ServeError;
 use crate::session::Session;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::in_one_order;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::sync::atomic::AtomicUsize;
 
 /// One message to a loop.
 pub(super) enum Mail {
@@ -46,9 +46,9 @@ impl Mailbox {
         }
     }
 
-    /// How many messages there are.
-    pub(super) fn waiting(&self) -> usize {
-        self.mail.1.len()
+    /// How many messages have come since this was asked last: so many are to be read.
+    pub(super) fn take_count(&self) -> usize {
+        self.doze.take_count()
     }
 
     pub(super) fn next(&self) -> Option<Mail> {
@@ -57,7 +57,7 @@ impl Mailbox {
 
     /// The loop is about to wait. `false` if there is mail to be read first.
     pub(super) fn fall_asleep(&self) -> bool {
-        self.doze.begin(|| self.mail.1.is_empty())
+        self.doze.begin()
     }
 
     pub(super) fn wake_up(&self) {
@@ -65,24 +65,39 @@ impl Mailbox {
     }
 }
 
-/// Whether a loop waits, or is about to: it has looked for mail for the last time.
-struct Doze(AtomicBool);
+/// Whether a loop waits, or is about to: it has looked for mail for the last time. And how much mail
+/// it has not looked at, which it can ask for by one plain load: it does so for every batch of events.
+struct Doze {
+    asleep: AtomicBool,
+    count: AtomicUsize,
+}
 
 impl Doze {
     fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self { asleep: AtomicBool::new(false), count: AtomicUsize::new(0) }
     }
 
     /// Something was left for the loop. Whether it is to be woken: once for each sleep.
     fn disturb(&self) -> bool {
+        self.count.fetch_add(1, Ordering::SeqCst);
         // In one order with `begin`: either the loop sees what was left, or we see it asleep.
-        self.0.swap(false, Ordering::SeqCst)
+        in_one_order();
+        self.asleep.swap(false, Ordering::SeqCst)
+    }
+
+    /// How much was left since this was asked last.
+    fn take_count(&self) -> usize {
+        match self.count.load(Ordering::Relaxed) {
+            0 => 0, // what has just come is found before the loop sleeps
+            _ => self.count.swap(0, Ordering::Acquire),
+        }
     }
 
     /// The loop is about to wait, unless there is something for it.
-    fn begin(&self, is_empty: impl FnOnce() -> bool) -> bool {
-        self.0.swap(true, Ordering::SeqCst);
-        if is_empty() {
+    fn begin(&self) -> bool {
+        self.asleep.swap(true, Ordering::SeqCst);
+        in_one_order();
+        if self.count.load(Ordering::SeqCst) == 0 {
             return true;
         }
         self.end();
@@ -90,7 +105,7 @@ impl Doze {
     }
 
     fn end(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::SeqCst);
     }
 }
 
@@ -127,11 +142,15 @@ mod model {
             let (doze, mail, bell) = &*shared;
             let mut read = 0;
             while read < 2 {
-                if doze.begin(|| *mail.lock().unwrap() == 0) {
+                if doze.begin() {
                     bell.wait();
                     doze.end();
                 }
-                read += std::mem::take(&mut *mail.lock().unwrap());
+                for _ in 0..doze.take_count() {
+                    let left = &mut *mail.lock().unwrap();
+                    *left = u32::checked_sub(*left, 1).expect("what is counted is there");
+                    read += 1;
+                }
             }
             posting.into_iter().for_each(|thread| thread.join().unwrap());
         });

@@ -37,6 +37,10 @@ pub(super) struct Loop {
     scratch: Scratch,
     accept: Option<Accept>,
     now: Instant,
+    /// How long it looks again before it sleeps, when there is nothing to do.
+    busy_poll: Duration,
+    /// When there was something to do last.
+    last_event: Instant,
 }
 
 struct Entry {
@@ -61,6 +65,7 @@ impl Loop {
         mailboxes: Arc<[Arc<Mailbox>]>,
         alarm: Option<Alarm>,
         acceptor: Acceptor,
+        busy_poll: Duration,
     ) -> Self {
         let wake: Arc<dyn Wake> = mailboxes[0].clone();
         acceptor.attach(wake, ACCEPTOR);
@@ -70,7 +75,7 @@ impl Loop {
             due: true,
             deadline: None,
         };
-        Self { accept: Some(accept), ..Self::further(mailboxes, 0, alarm) }
+        Self { accept: Some(accept), ..Self::further(mailboxes, 0, alarm, busy_poll) }
     }
 
     /// A loop that is given its connections.
@@ -78,7 +83,9 @@ impl Loop {
         mailboxes: Arc<[Arc<Mailbox>]>,
         number: usize,
         alarm: Option<Alarm>,
+        busy_poll: Duration,
     ) -> Self {
+        let now = Instant::now();
         Self {
             me: Arc::clone(&mailboxes[number]),
             sessions: Slots::new(),
@@ -88,7 +95,9 @@ impl Loop {
             ready: Vec::new(),
             scratch: Scratch::new(),
             accept: None,
-            now: Instant::now(),
+            now,
+            busy_poll,
+            last_event: now,
             mailboxes,
         }
     }
@@ -110,17 +119,28 @@ impl Loop {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), ServeError> {
         let busy = !self.ready.is_empty() || self.accept.as_ref().is_some_and(|a| a.due);
-        let waited = if busy || !self.me.fall_asleep() {
+        let waited = if busy || self.polls_on() || !self.me.fall_asleep() {
             self.me.reactor.look(events)
         } else {
             let deadline = self.deadline_to_wait_for();
-            self.me.reactor.wait(events, deadline)
+            let waited = self.me.reactor.wait(events, deadline);
+            self.me.wake_up();
+            waited
         };
-        self.me.wake_up();
         // It may have been set for a deadline that has moved away since, and is set for none now.
         self.deadline_moved |= events.alarmed();
         self.now = Instant::now();
+        if busy || !events.ready().is_empty() {
+            self.last_event = self.now;
+        }
         waited.map_err(ServeError::Wait)
+    }
+
+    /// Whether it looks again rather than sleep. Timers and mail are looked at in between, so that no
+    /// bell and no alarm need end a sleep.
+    fn polls_on(&self) -> bool {
+        !self.busy_poll.is_zero()
+            && self.now.saturating_duration_since(self.last_event) < self.busy_poll
     }
 
     /// The next deadline, unless an alarm will tell of it.
@@ -157,10 +177,9 @@ impl Loop {
     /// One turn of one session.
     fn turn(&mut self, key: Key, ready: Ready) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
-        // A handler before us may have taken its time.
-        self.now = Instant::now();
         let (session, is_set) = (entry.session.source_mut(), entry.timer.is_set());
         let turn = session.turn_lazily(ready, self.now, is_set, &mut self.scratch);
+        // A handler may have taken its time.
         self.now = self.scratch.now();
         match turn {
             Turn::Wait(wants) => self.follow(key, wants),
@@ -211,8 +230,9 @@ impl Loop {
     /// Returns whether the loop is to end.
     fn read_mail(&mut self) -> Result<bool, ServeError> {
         // What is posted meanwhile comes in the next round: sockets have their turn before.
-        for _ in 0..self.me.waiting() {
+        for _ in 0..self.me.take_count() {
             let Some(mail) = self.me.next() else { break };
+            self.last_event = self.now;
             match mail {
                 Mail::Adopt(session) => self.adopt(*session),
                 Mail::Wake(ACCEPTOR) => {

@@ -22,12 +22,8 @@ const REQUESTS: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The arguments of `peers echo`.
-const SERVERS: [&[&str]; 4] = [
-    &["epoll"],
-    &["mio"],
-    &["tokio-current-thread"],
-    &["polyserve", "--backend", "event-loop:1"],
-];
+const SERVERS: [&[&str]; 4] =
+    [&["epoll"], &["mio"], &["tokio-current-thread"], &["polyserve", "--backend", "event-loop:1"]];
 
 fn main() -> Result<(), BoxError> {
     let valgrind = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();

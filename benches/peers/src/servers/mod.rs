@@ -22,6 +22,7 @@ use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
+use std::time::Duration;
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -63,6 +64,8 @@ pub struct Options {
     pub connections: Option<usize>,
     /// Of polyserve's echoes.
     pub toll: Option<Toll>,
+    /// Of polyserve's event loops.
+    pub busy_poll: Duration,
     /// Of the pool by the book.
     pub workers: usize,
 }

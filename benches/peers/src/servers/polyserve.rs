@@ -121,12 +121,15 @@ pub(super) fn serve(what: Speaks, options: &Options, ready: Ready) -> Result<(),
 }
 
 fn builder(options: &Options) -> Result<Builder, BoxError> {
-    let builder = match (options.portable, options.backend) {
-        (false, strategy) => Server::builder().backend(strategy),
-        (true, Strategy::EventLoop(Some(loops))) => {
-            Server::builder().backend(EventLoop::new().loops(loops).portable(true))
+    let builder = match options.backend {
+        Strategy::EventLoop(Some(loops)) => {
+            let backend = EventLoop::new().loops(loops).portable(options.portable);
+            Server::builder().backend(backend.busy_poll(options.busy_poll))
         }
-        (true, other) => return Err(format!("{other} has no portable form here").into()),
+        other if options.portable || !options.busy_poll.is_zero() => {
+            return Err(format!("{other} is not portable and does not poll here").into());
+        }
+        other => Server::builder().backend(other),
     };
     Ok(match options.connections {
         // Those that are there to be idle stay for as long as anything is measured.
