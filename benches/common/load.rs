@@ -33,6 +33,11 @@ impl Load {
         Ok(Self { clients, bytes: pattern(size + connections), size, buffer: vec![0; 256 * 1024] })
     }
 
+    /// How many there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Exchanges `messages` messages on each connection, and returns how long it took.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 mod child;
 mod perf;
+mod stream;
 
 use crate::common::load::Load;
 use crate::common::servers::Contender;
@@ -57,6 +58,9 @@ pub(crate) fn main() {
     }
     if wanted("cpu") {
         cpu(&extent);
+    }
+    if wanted("stream") {
+        stream::compare(&extent);
     }
 }
 

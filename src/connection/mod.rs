@@ -345,7 +345,8 @@ impl Connection {
         self.extras.as_ref().is_some_and(|e| e.layer.is_some())
     }
 
-    /// Whether nothing is pending that a thread which blocks in a read would miss.
+    /// Whether nothing is pending but bytes of the peer: nothing that a thread which blocks in a read
+    /// would miss.
     pub(crate) fn is_quiet(&self) -> bool {
         self.state == State::Open && self.extras.is_none() && {
             let f = &self.flags;
@@ -385,6 +386,9 @@ impl Connection {
 
     /// What it wants for now, without what it wants later.
     pub(crate) fn wants_but_deadline(&self, env: &Env) -> Wants {
+        if self.is_quiet() {
+            return Wants { read: true, ..Wants::default() };
+        }
         if self.state == State::New && !self.has_layer() {
             return Wants { again: true, ..Wants::default() };
         }

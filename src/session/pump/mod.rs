@@ -4,6 +4,7 @@
 
 mod layers;
 mod output;
+mod plain;
 
 use super::orders::Order;
 use super::scratch::Scratch;
@@ -213,6 +214,9 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn run(&mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
+        if ready == Ready::READ && received.is_none() && self.is_plain() {
+            return self.run_plainly();
+        }
         if self.conn.is_done() {
             return self.over();
         }
@@ -237,7 +241,13 @@ impl<'a, T: Transport> Pump<'a, T> {
             None if ready.read || self.conn.has_more_plaintext() => self.read(),
             None => (),
         }
-        if let Some(order) = self.host.order() {
+        let order = self.host.order();
+        self.end(order, ready, phase)
+    }
+
+    /// What follows when the peer was heard.
+    fn end(&mut self, order: Option<Order>, ready: Ready, phase: Phase) -> Turn {
+        if let Some(order) = order {
             self.carry_out(order);
         }
         self.keep_clocks(ready);
