@@ -14,6 +14,8 @@ pub(super) struct Counted {
     pub(super) total: u64,
     /// By the function that they are in.
     pub(super) functions: HashMap<String, u64>,
+    /// How often each function was called that was not inlined.
+    pub(super) calls: HashMap<String, u64>,
 }
 
 pub(super) fn is_there() -> bool {
@@ -72,7 +74,34 @@ fn read(file: &Path) -> Counted {
         }
     }
     let total = total.unwrap_or_else(|| panic!("no totals in {report}"));
-    Counted { total, functions }
+    Counted { total, functions, calls: calls(file) }
+}
+
+/// Reads callgrind's own file (its manual, "Callgrind Format Specification"): `cfn=` tells whom the next
+/// `calls=` is about. A name stands beside its number once, and then its number alone.
+fn calls(file: &Path) -> HashMap<String, u64> {
+    let text = std::fs::read_to_string(file).expect("callgrind has written its file");
+    let mut names: HashMap<&str, &str> = HashMap::new();
+    let mut calls: HashMap<String, u64> = HashMap::new();
+    let mut called = "";
+    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        match key {
+            "fn" | "cfn" => {
+                let (number, name) = value.split_once(' ').unwrap_or((value, ""));
+                let name = if name.is_empty() { names[number] } else { name };
+                names.insert(number, name);
+                if key == "cfn" {
+                    called = name;
+                }
+            }
+            "calls" => {
+                let n = value.split(' ').next().and_then(|n| n.parse::<u64>().ok());
+                *calls.entry(called.to_owned()).or_default() += n.expect("a count");
+            }
+            _ => (),
+        }
+    }
+    calls
 }
 
 /// A file that is gone again afterwards.

@@ -1,6 +1,7 @@
 //! See `benches/instructions.rs`.
 
 mod callgrind;
+mod floor;
 mod variant;
 
 use callgrind::{Counted, count};
@@ -39,6 +40,10 @@ pub(crate) fn main() {
     if args.iter().any(|arg| arg == "profile") {
         let named = args.iter().find_map(|arg| arg.parse::<Variant>().ok());
         return profile(named.unwrap_or(Variant::Everything));
+    }
+    floor::check();
+    if args.iter().any(|arg| arg == "floor") {
+        return;
     }
     if args.iter().any(|arg| arg == "--test") {
         return table(&BACKENDS[..1], FEW_REQUESTS, BLUR);
