@@ -79,11 +79,16 @@ impl<S: Source> Registration<S> {
 
     /// Sets what the source is watched for. In level mode it costs nothing unless that changes;
     /// in oneshot mode it arms the source anew. After an error the interest is what it was.
+    #[inline]
     pub(crate) fn set(&mut self, interest: Interest) -> io::Result<()> {
         let unchanged = interest == self.interest;
         if unchanged && (self.mode == Mode::Level || is_empty(interest)) {
             return Ok(());
         }
+        self.change(interest)
+    }
+
+    fn change(&mut self, interest: Interest) -> io::Result<()> {
         if is_empty(interest) {
             self.delete()?;
         } else if is_empty(self.interest) {

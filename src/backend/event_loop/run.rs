@@ -37,10 +37,7 @@ pub(super) struct Loop {
     scratch: Scratch,
     accept: Option<Accept>,
     now: Instant,
-    /// How long it looks again before it sleeps, when there is nothing to do.
-    busy_poll: Duration,
-    /// When there was something to do last.
-    last_event: Instant,
+    busy_poll: BusyPoll,
 }
 
 struct Entry {
@@ -57,6 +54,21 @@ struct Accept {
     /// It is to be asked after this round.
     due: bool,
     deadline: Option<Instant>,
+}
+
+/// Whether a loop that has nothing to do looks again rather than sleep. Timers and mail have their turn
+/// after each look, so that neither an alarm nor a bell is needed meanwhile.
+struct BusyPoll {
+    /// For how long: zero is never.
+    time: Duration,
+    /// When there was something to do last.
+    since: Instant,
+}
+
+impl BusyPoll {
+    fn goes_on(&self, now: Instant) -> bool {
+        !self.time.is_zero() && now.saturating_duration_since(self.since) < self.time
+    }
 }
 
 impl Loop {
@@ -96,8 +108,7 @@ impl Loop {
             scratch: Scratch::new(),
             accept: None,
             now,
-            busy_poll,
-            last_event: now,
+            busy_poll: BusyPoll { time: busy_poll, since: now },
             mailboxes,
         }
     }
@@ -119,7 +130,7 @@ impl Loop {
 
     fn wait(&mut self, events: &mut Events) -> Result<(), ServeError> {
         let busy = !self.ready.is_empty() || self.accept.as_ref().is_some_and(|a| a.due);
-        let waited = if busy || self.polls_on() || !self.me.fall_asleep() {
+        let waited = if busy || self.busy_poll.goes_on(self.now) || !self.me.fall_asleep() {
             self.me.reactor.look(events)
         } else {
             let deadline = self.deadline_to_wait_for();
@@ -131,16 +142,9 @@ impl Loop {
         self.deadline_moved |= events.alarmed();
         self.now = Instant::now();
         if busy || !events.ready().is_empty() {
-            self.last_event = self.now;
+            self.busy_poll.since = self.now;
         }
         waited.map_err(ServeError::Wait)
-    }
-
-    /// Whether it looks again rather than sleep. Timers and mail are looked at in between, so that no
-    /// bell and no alarm need end a sleep.
-    fn polls_on(&self) -> bool {
-        !self.busy_poll.is_zero()
-            && self.now.saturating_duration_since(self.last_event) < self.busy_poll
     }
 
     /// The next deadline, unless an alarm will tell of it.
@@ -204,6 +208,8 @@ impl Loop {
         // Dropping the registration deletes it before the descriptor is closed.
         if self.sessions.remove(key).is_some() {
             self.me.load.fetch_sub(1, Ordering::Relaxed);
+            // Who took its socket out was called, which is nothing that the next callback took.
+            self.now = Instant::now();
         }
     }
 
@@ -232,7 +238,7 @@ impl Loop {
         // What is posted meanwhile comes in the next round: sockets have their turn before.
         for _ in 0..self.me.take_count() {
             let Some(mail) = self.me.next() else { break };
-            self.last_event = self.now;
+            self.busy_poll.since = self.now;
             match mail {
                 Mail::Adopt(session) => self.adopt(*session),
                 Mail::Wake(ACCEPTOR) => {
@@ -291,6 +297,8 @@ impl Loop {
             let retry = self.now + LISTENER_RETRY;
             accept.deadline = Some(wants.deadline.map_or(retry, |deadline| deadline.min(retry)));
         }
+        // Observers were called.
+        self.now = Instant::now();
         mine.into_iter().for_each(|session| self.adopt(session));
         Ok(false)
     }
@@ -303,11 +311,21 @@ fn emptiest(mailboxes: &[Arc<Mailbox>]) -> usize {
     (0..mailboxes.len()).rev().min_by_key(load).unwrap_or(0)
 }
 
-#[cfg(all(test, target_pointer_width = "64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn polling_ends_when_its_time_is_over() {
+        let (since, time) = (Instant::now(), Duration::from_millis(3));
+        let poll = BusyPoll { time, since };
+        assert!(poll.goes_on(since) && poll.goes_on(since + time - Duration::from_nanos(1)));
+        assert!(!poll.goes_on(since + time));
+        assert!(!BusyPoll { time: Duration::ZERO, since }.goes_on(since));
+    }
+
     /// There is one for every idle connection.
+    #[cfg(target_pointer_width = "64")]
     #[test]
     fn an_entry_is_small() {
         let size = size_of::<Option<Entry>>();
