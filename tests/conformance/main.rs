@@ -13,8 +13,9 @@ polyserve::conformance!(pool, ThreadPool::default);
 polyserve::conformance!(one_loop, || EventLoop::new().loops(1));
 polyserve::conformance!(two_loops, || EventLoop::new().loops(2));
 polyserve::conformance!(portable_loops, || EventLoop::new().portable(true));
+// A time that is short beside that of the timers by which a question looks whether a thread spins.
 polyserve::conformance!(busy_loops, || {
-    EventLoop::new().loops(2).busy_poll(Duration::from_millis(1))
+    EventLoop::new().loops(2).busy_poll(Duration::from_micros(100))
 });
 polyserve::conformance!(portable_pool, || ThreadPool::new(4).portable(true));
 
