@@ -9,11 +9,12 @@ use crate::connection::{Phase, Ready, Turn};
 impl<T: Transport> Pump<'_, T> {
     /// Whether nothing but bytes of the peer is to be looked after.
     pub(super) fn is_plain(&self) -> bool {
-        self.conn.is_quiet() && self.env.phase() == Phase::Running && !self.notes_idle()
+        self.conn.is_quiet() && self.env.phase() == Phase::Running
     }
 
     /// Reads, shows, and writes.
     pub(super) fn run_plainly(&mut self) -> Turn {
+        self.make_no_room();
         self.read_once();
         let order = self.host.order();
         if order.is_some() || !self.was_heard() || !self.is_plain() {
@@ -22,6 +23,9 @@ impl<T: Transport> Pump<'_, T> {
         self.flush();
         if !self.conn.is_quiet() {
             self.settle();
+        }
+        self.make_room();
+        if !self.conn.is_quiet() {
             return self.finish();
         }
         self.balance();
