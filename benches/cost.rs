@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench cost                  # everything: about a minute
-//! cargo bench --bench cost -- syscalls      # one of: syscalls, cpu, memory, idle, blocking, stream
+//! cargo bench --bench cost -- syscalls      # one of: syscalls, cpu, memory, idle, stream
 //! ```
 //! It prints the tables of `docs/benchmarks.md`. The server runs in a process of its own (this
 //! program again, with `--serve`), the load in this one; where there are two cores, each has one to
