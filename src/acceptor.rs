@@ -521,7 +521,7 @@ impl Acceptor {
     fn objection(&self, session: &Session, room: Room) -> Option<Refusal<'static>> {
         let core = &self.inner.core;
         let per_address = core.env.limits.per_address.get();
-        let is_many = |max: &usize| core.live.count_address(session.peer().addr()) > *max;
+        let is_many = |max: &usize| core.live.count_address(&session.peer_addr()) > *max;
         let crowd = per_address.filter(is_many).map(|max| Refusal::Address { max });
         let full = Refusal::Full { max: core.max_connections() };
         (room == Room::Refusal).then_some(full).or(crowd)

@@ -2,8 +2,9 @@
 //! and sends the next when the whole of the last has come back.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// How long a whole run may take before it counts as hung.
@@ -29,7 +30,18 @@ struct Client {
 impl Load {
     /// Connects `connections` times.
     pub(crate) fn connect(addr: SocketAddr, connections: usize, size: usize) -> io::Result<Self> {
-        let clients = (0..connections).map(|_| Client::connect(addr)).collect::<io::Result<_>>()?;
+        Self::connect_from(Ipv4Addr::LOCALHOST, addr, connections, size)
+    }
+
+    /// As `connect`, from another address than usual: each has its own ports.
+    pub(crate) fn connect_from(
+        source: Ipv4Addr,
+        addr: SocketAddr,
+        connections: usize,
+        size: usize,
+    ) -> io::Result<Self> {
+        let clients =
+            (0..connections).map(|_| Client::connect(source, addr)).collect::<io::Result<_>>()?;
         Ok(Self { clients, bytes: pattern(size + connections), size, buffer: vec![0; 256 * 1024] })
     }
 
@@ -120,8 +132,15 @@ impl Load {
 }
 
 impl Client {
-    fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
+    fn connect(source: Ipv4Addr, addr: SocketAddr) -> io::Result<Self> {
+        let stream = if source == Ipv4Addr::LOCALHOST {
+            TcpStream::connect(addr)?
+        } else {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            socket.connect(&addr.into())?;
+            socket.into()
+        };
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, sent: 0, got: 0, left: 0 })

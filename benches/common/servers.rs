@@ -176,7 +176,7 @@ fn polyserve(strategy: Strategy, handler: impl Handler + Copy + Sync) -> Running
         .idle_timeout(Limit::Unlimited)
         .max_connections(match strategy {
             Strategy::Threads => 4_096,
-            _ => 15_000,
+            _ => 30_000,
         })
         .bind("127.0.0.1:0")
         .expect("a free port on the loopback interface");

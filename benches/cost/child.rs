@@ -97,3 +97,11 @@ pub(super) fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
 }
+
+/// How many connections the limit leaves room for, beside those that warm a server up, and what a
+/// process has open anyway.
+pub(super) fn connections_allowed() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(150)
+}

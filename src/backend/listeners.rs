@@ -36,13 +36,13 @@ impl Listeners {
             self.watched.clear();
             return Ok(());
         }
-        let listeners = acceptor.listeners();
+        let (listeners, key) = (acceptor.listeners(), poller_key(self.key));
         if self.watched.len() == listeners.len() {
-            return self.watched.iter_mut().try_for_each(|listener| listener.set(READ));
+            return self.watched.iter_mut().try_for_each(|listener| listener.set(key, READ));
         }
         self.watched.clear();
         for listener in listeners {
-            let (poller, key) = (Arc::clone(reactor.poller()), poller_key(self.key));
+            let poller = Arc::clone(reactor.poller());
             self.watched.push(Registration::new(poller, listener, key, READ, self.mode)?);
         }
         Ok(())

@@ -83,6 +83,12 @@ impl<T> Slots<T> {
         if key.fits(slot.generation) { slot.value.as_mut() } else { None }
     }
 
+    /// The key of whatever is in a slot now.
+    pub(crate) fn key_of(&mut self, index: u32) -> Option<Key> {
+        let generation = self.slot_mut(index)?.generation;
+        Some(Key { index, generation })
+    }
+
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slot_mut(key.index).filter(|slot| key.fits(slot.generation))?;
         let value = slot.value.take()?;

@@ -14,30 +14,43 @@ use std::time::{Duration, Instant};
 /// that comes nearer sets another wake-up.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Moment, u64)>>,
+    heap: BinaryHeap<Reverse<WakeUp>>,
     /// The nearest of them, which is asked for again and again.
     next: Option<Instant>,
     /// What was set last: deadlines by the coarse clock are the same for everybody within a tick.
     last: Option<(Instant, Moment)>,
 }
 
-/// For when a session's wake-up is set.
+/// For when a session's wake-up is set: the lowest 48 bits of the moment, or zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct TimerState(Option<Moment>);
+pub(crate) struct TimerState([u16; 3]);
 
-/// An instant in half the space, since there are two for each idle connection. Those before the
-/// first ever asked for count as that one: they are due anyway.
+/// A coarse instant: no earlier than what it was made of, and later by less than a quarter of a
+/// millisecond. Those before the first ever asked for count as that one: they are due anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(NonZeroU64);
 
+/// A moment, and below it the number of the slot that is to look then: 8 bytes, since there is one
+/// for each idle connection. Whatever is in the slot knows whether it was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct WakeUp(u64);
+
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How many moments there are in a second.
+const RATE: u64 = 4096;
+
+/// Enough for four million slots; a server has at most two million connections. Moments have the
+/// rest, which is 34 years.
+const SLOT_BITS: u32 = 22;
+const LAST: u64 = u64::MAX >> SLOT_BITS;
 
 impl Moment {
     fn of(at: Instant) -> Self {
-        let nanos = at.saturating_duration_since(*EPOCH).as_nanos();
-        // 2^64 nanoseconds are 584 years.
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        Self(NonZeroU64::MIN.saturating_add(nanos))
+        let since = at.saturating_duration_since(*EPOCH);
+        let part = (u64::from(since.subsec_nanos()) * RATE).div_ceil(1_000_000_000);
+        let moments = since.as_secs().saturating_mul(RATE).saturating_add(part);
+        Self(NonZeroU64::MIN.saturating_add(moments.min(LAST - 1)))
     }
 
     /// A number that is the higher, the later it is.
@@ -46,8 +59,25 @@ impl Moment {
     }
 
     fn instant(self) -> Instant {
-        // It is within the range of the clock, since it was made from an instant.
-        *EPOCH + Duration::from_nanos(self.0.get() - 1)
+        let moments = self.0.get() - 1;
+        let part = (moments % RATE * 1_000_000_000).div_ceil(RATE);
+        // 34 years are within the range of any clock.
+        *EPOCH + Duration::from_secs(moments / RATE) + Duration::from_nanos(part)
+    }
+}
+
+impl WakeUp {
+    fn new(at: Moment, slot: u32) -> Self {
+        debug_assert!(slot < 1 << SLOT_BITS);
+        Self(at.get() << SLOT_BITS | u64::from(slot))
+    }
+
+    fn at(self) -> Moment {
+        Moment(NonZeroU64::new(self.0 >> SLOT_BITS).unwrap_or(NonZeroU64::MIN))
+    }
+
+    fn slot(self) -> u32 {
+        self.0 as u32 & ((1 << SLOT_BITS) - 1)
     }
 }
 
@@ -74,9 +104,9 @@ impl Timers {
         if !state.is_later(moment) {
             return false;
         }
-        let nearest = self.heap.peek().is_none_or(|Reverse((next, _))| moment < *next);
-        state.0 = Some(moment);
-        self.heap.push(Reverse((moment, key.to_u64())));
+        let nearest = self.heap.peek().is_none_or(|Reverse(next)| moment < next.at());
+        state.set(moment);
+        self.heap.push(Reverse(WakeUp::new(moment, key.index)));
         if nearest {
             self.next = Some(moment.instant());
         }
@@ -95,20 +125,32 @@ impl Timers {
         self.next
     }
 
-    /// Takes one wake-up that is due. It counts if [`TimerState::fires`] says so.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Key, Moment)> {
+    /// Takes one wake-up that is due, and tells for which slot. It counts if
+    /// [`TimerState::fires`] says so: there may be another session by now.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(u32, Moment)> {
         if self.next? > now {
             return None;
         }
-        let Reverse((at, key)) = self.heap.pop()?;
-        self.next = self.heap.peek().map(|Reverse((next, _))| next.instant());
-        Some((Key::from_u64(key), at))
+        let Reverse(due) = self.heap.pop()?;
+        self.next = self.heap.peek().map(|Reverse(next)| next.at().instant());
+        Some((due.slot(), due.at()))
     }
 }
 
 impl TimerState {
     pub(crate) fn is_set(self) -> bool {
-        self.0.is_some()
+        self != Self::default()
+    }
+
+    fn set(&mut self, moment: Moment) {
+        let bits = moment.get();
+        self.0 = [bits as u16, (bits >> 16) as u16, (bits >> 32) as u16];
+    }
+
+    /// What it was set to; zero if it is not set.
+    fn get(self) -> u64 {
+        let [low, middle, high] = self.0.map(u64::from);
+        high << 32 | middle << 16 | low
     }
 
     /// Whether no wake-up is set up to this instant.
@@ -117,21 +159,21 @@ impl TimerState {
     }
 
     fn is_later(self, deadline: Moment) -> bool {
-        self.0.is_none_or(|set| deadline < set)
+        !self.is_set() || deadline.get() < self.get()
     }
 
     /// Takes the wake-up for used up, if it was set for this moment or an earlier one.
     pub(crate) fn forget_until(&mut self, moment: u64) {
-        if self.0.is_some_and(|at| at.get() <= moment) {
-            self.0 = None;
+        if self.get() <= moment {
+            *self = Self::default();
         }
     }
 
     /// Whether the wake-up that was set for `at` is the current one; it is used up then.
     pub(crate) fn fires(&mut self, at: Moment) -> bool {
-        let current = self.0 == Some(at);
+        let current = self.get() == at.get();
         if current {
-            self.0 = None;
+            *self = Self::default();
         }
         current
     }
@@ -140,9 +182,39 @@ impl TimerState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use proptest::prelude::*;
 
     const KEY: Key = Key { index: 3, generation: 1 };
+
+    proptest! {
+        #[test]
+        fn a_moment_is_never_early_and_hardly_late(nanos in 0u64..1 << 60, slot in 0u32..1 << 22) {
+            let at = *EPOCH + Duration::from_nanos(nanos);
+            let moment = Moment::of(at);
+            prop_assert!(moment.instant() >= at);
+            prop_assert!(moment.instant() < at + Duration::from_micros(245));
+            let wake_up = WakeUp::new(moment, slot);
+            prop_assert_eq!((wake_up.at(), wake_up.slot()), (moment, slot));
+            let mut state = TimerState::default();
+            state.set(moment);
+            prop_assert!(state.is_set() && state.fires(moment) && !state.is_set());
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_all_moments_is_the_last() {
+        let far = *EPOCH + Duration::from_secs(100 * 365 * 86_400);
+        let last = Moment::of(far);
+        assert_eq!(last.get(), LAST);
+        assert_eq!((WakeUp::new(last, 7).at(), WakeUp::new(last, 7).slot()), (last, 7));
+        assert!(last.instant() > *EPOCH + Duration::from_secs(33 * 365 * 86_400));
+    }
+
+    /// There is one of each for every idle connection.
+    #[test]
+    fn they_are_small() {
+        assert_eq!((size_of::<WakeUp>(), size_of::<TimerState>()), (8, 6));
+    }
 
     #[test]
     fn moving_a_deadline_away_sets_nothing() {
@@ -152,8 +224,8 @@ mod tests {
         assert!(!timers.set(KEY, &mut state, Some(now + Duration::from_secs(2))));
         assert!(!timers.set(KEY, &mut state, None));
         assert_eq!(timers.heap.len(), 1);
-        let (key, at) = timers.pop_due(now + Duration::from_secs(1)).unwrap();
-        assert_eq!(key, KEY);
+        let (slot, at) = timers.pop_due(now + Duration::from_millis(1001)).unwrap();
+        assert_eq!(slot, KEY.index);
         assert!(state.fires(at));
         assert!(!state.fires(at));
     }

@@ -23,8 +23,8 @@ impl Connection {
             return;
         }
         self.state = State::Closing;
-        self.flags.again = false;
-        self.flags.paused = false;
+        self.flags.set_again(false);
+        self.flags.set_paused(false);
         let extras = self.extras();
         extras.reason = Some(reason);
         if extras.take.is_none() {
@@ -68,14 +68,14 @@ impl Connection {
 
     /// As `fail`, and the peer is told by a reset.
     pub(crate) fn abort(&mut self, reason: CloseReason) {
-        self.flags.reset = true;
+        self.flags.set_reset(true);
         self.fail(reason);
     }
 
     /// The output is written, or lost: this is why the connection has ended. The handler is to be
     /// released next.
     pub(crate) fn take_reason(&mut self) -> CloseReason {
-        self.flags.released = true;
+        self.flags.set_released(true);
         self.extras().reason.take().unwrap_or(CloseReason::Closed)
     }
 
@@ -83,7 +83,7 @@ impl Connection {
     /// told.
     pub(crate) fn release_handler(&mut self, reason: &CloseReason, tell: &dyn Fn(Note<'_>)) {
         if let Some(mut handler) = self.handler.take() {
-            if self.flags.opened {
+            if self.flags.opened() {
                 guarded(Callback::OnClose, tell, || handler.on_close(reason));
             }
             guarded(Callback::Drop, tell, || drop(handler));

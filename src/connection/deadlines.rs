@@ -47,19 +47,19 @@ impl Connection {
         let f = &self.flags;
         self.state == State::Open
             && self.extras.is_none()
-            && f.any_data
-            && !(f.busy || f.paused || self.saw_eof())
+            && f.any_data()
+            && !(f.busy() || f.paused() || self.saw_eof())
     }
 
     /// Whether the deadline that was told last is that of the idle time-out, which can only have moved
     /// away since.
     pub(crate) fn has_told_of_silence(&self) -> bool {
-        self.flags.told_of_silence && self.counts_silence_alone()
+        self.flags.told_of_silence() && self.counts_silence_alone()
     }
 
     /// The deadline as it is now is told.
     pub(crate) fn note_told(&mut self) {
-        self.flags.told_of_silence = self.counts_silence_alone();
+        self.flags.set_told_of_silence(self.counts_silence_alone());
     }
 
     /// Whether a deadline has passed that a byte of the peer would have moved: whoever keeps it
@@ -114,7 +114,7 @@ impl Connection {
     /// is at work already, or does not read.
     #[inline]
     fn fresh_until(&self, time: Time<'_>) -> Option<Instant> {
-        if self.flags.any_data || time.env.phase() != Phase::Draining {
+        if self.flags.any_data() || time.env.phase() != Phase::Draining {
             return None;
         }
         let waits = !(self.saw_eof() || self.was_told());
@@ -160,7 +160,9 @@ impl Connection {
             Deadline::WriteStall => self.abort(CloseReason::WriteTimeout),
             Deadline::Lingering => {
                 // Whoever was killed and still holds on gets a reset.
-                self.flags.reset |= around.env.phase() >= Phase::Killing;
+                if around.env.phase() >= Phase::Killing {
+                    self.flags.set_reset(true);
+                }
                 self.done();
             }
         }
@@ -172,7 +174,7 @@ impl Connection {
         let counts = match self.state {
             State::New => true,
             State::Open => {
-                !(self.flags.paused || self.is_starved() || self.saw_eof() || self.is_busy())
+                !(self.flags.paused() || self.is_starved() || self.saw_eof() || self.is_busy())
             }
             _ => false,
         };
@@ -191,7 +193,7 @@ impl Connection {
     #[inline]
     fn awaits_first_byte(&self) -> bool {
         let own = self.extras.as_ref().and_then(|e| e.idle_timeout);
-        !self.flags.any_data && own.is_none()
+        !self.flags.any_data() && own.is_none()
     }
 
     /// Starts, keeps or stops the clock of a message of which `left` bytes are there, after
@@ -202,7 +204,8 @@ impl Connection {
         consumed: usize,
         around: &Around<'_>,
     ) {
-        let waits_for_peer = self.state == State::Open && !self.flags.again && !self.flags.paused;
+        let waits_for_peer =
+            self.state == State::Open && !self.flags.again() && !self.flags.paused();
         if left == 0 || !waits_for_peer {
             if let Some(extras) = &mut self.extras {
                 extras.message_deadline = None;

@@ -102,7 +102,7 @@ impl Connection {
     }
 
     fn starve(&mut self, is_starved: bool, now: Instant) {
-        let is_paused = self.flags.paused;
+        let is_paused = self.flags.paused();
         let extras = self.extras();
         extras.starved = is_starved;
         if is_starved {

@@ -17,6 +17,7 @@ mod coarse;
 mod deadlines;
 mod env;
 mod extras;
+mod flags;
 mod held;
 mod limits;
 mod stalls;
@@ -27,6 +28,7 @@ pub(crate) use closing::guarded;
 pub(crate) use coarse::{CoarseClock, Time};
 pub(crate) use env::{Env, Phase, Tick};
 pub(crate) use extras::{Extras, LayerState};
+use flags::{Drain, Flags, PeerEnd, Throttle};
 pub use limits::{AtLimit, Limits, Timeouts};
 pub(crate) use stalls::StallWatch;
 pub(crate) use tally::{Standing, Tally};
@@ -70,83 +72,6 @@ enum State {
     Lingering,
     /// Over.
     Done,
-}
-
-/// What may be true of any connection, one bit each.
-#[derive(Debug, Clone, Copy, Default)]
-struct Flags {
-    /// `on_open` was called, so `on_close` will be.
-    opened: bool,
-    /// The handler has been shown something.
-    any_data: bool,
-    /// The handler is busy by its own word.
-    busy: bool,
-    paused: bool,
-    /// Show the held input again at the next turn: after a `Yield` or a resume.
-    again: bool,
-    peer: PeerEnd,
-    throttle: Throttle,
-    /// The output has reached the low mark: `on_writable` is due when it is below.
-    filled: bool,
-    drain: Drain,
-    /// The handler is gone, and everybody was told why.
-    released: bool,
-    /// The end is to be a reset.
-    reset: bool,
-    /// Whoever gives it turns was told last when it will have been idle for too long.
-    told_of_silence: bool,
-}
-
-/// Whether the peer has finished sending. (One byte: two flags would make each session larger.)
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum PeerEnd {
-    #[default]
-    Unseen,
-    Seen,
-    /// And the handler closes because of it, but not yet.
-    Followed,
-}
-
-/// Whether the output is above the high mark and has not been below the low mark since: the peer is
-/// not read then. And what of it was told.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Throttle {
-    #[default]
-    Off,
-    /// It is on, and nobody was told yet.
-    On,
-    OnTold,
-    /// It is off again, and nobody was told that yet.
-    OffUntold,
-}
-
-impl Throttle {
-    fn is_on(self) -> bool {
-        matches!(self, Throttle::On | Throttle::OnTold)
-    }
-
-    fn turn(&mut self, on: bool) {
-        *self = match (on, *self) {
-            (true, Throttle::Off) => Throttle::On,
-            (true, Throttle::OffUntold) => Throttle::OnTold,
-            (false, Throttle::On) => Throttle::Off,
-            (false, Throttle::OnTold) => Throttle::OffUntold,
-            (_, same) => same,
-        };
-    }
-}
-
-/// What a drain has done to a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Drain {
-    #[default]
-    Untold,
-    /// `on_shutdown` was called.
-    Told,
-    /// And something was to be done since: close when that is over.
-    Finishing,
-    /// And the handler closes because of it, but not yet.
-    Followed,
 }
 
 /// What surrounds a connection while a callback of it may run.
@@ -208,39 +133,39 @@ impl Connection {
 
     /// Whether there ever was a handler.
     pub(crate) fn was_opened(&self) -> bool {
-        self.flags.opened
+        self.flags.opened()
     }
 
     /// Whether the handler is gone, and everybody was told why.
     pub(crate) fn was_released(&self) -> bool {
-        self.flags.released
+        self.flags.released()
     }
 
     /// Whether a drain found something to be done, and it was done.
     pub(crate) fn finished_in_drain(&self) -> bool {
-        matches!(self.flags.drain, Drain::Finishing | Drain::Followed)
+        matches!(self.flags.drain(), Drain::Finishing | Drain::Followed)
     }
 
     /// Whether the peer is not read because of the output.
     fn is_throttled(&self) -> bool {
-        self.flags.throttle.is_on()
+        self.flags.throttle().is_on()
     }
 
     /// Whether something is to be told of the throttle.
     pub(crate) fn has_throttle_change(&self) -> bool {
-        matches!(self.flags.throttle, Throttle::On | Throttle::OffUntold)
+        matches!(self.flags.throttle(), Throttle::On | Throttle::OffUntold)
     }
 
     /// What is to be told of the throttle, if that has changed: whether it is on.
     pub(crate) fn take_throttle_change(&mut self) -> Option<bool> {
-        match self.flags.throttle {
+        match self.flags.throttle() {
             Throttle::Off | Throttle::OnTold => None,
             Throttle::On => {
-                self.flags.throttle = Throttle::OnTold;
+                self.flags.set_throttle(Throttle::OnTold);
                 Some(true)
             }
             Throttle::OffUntold => {
-                self.flags.throttle = Throttle::Off;
+                self.flags.set_throttle(Throttle::Off);
                 Some(false)
             }
         }
@@ -248,14 +173,14 @@ impl Connection {
 
     /// The connection is over: whether it was told last that the throttle is on.
     pub(crate) fn ends_throttled(&self) -> bool {
-        matches!(self.flags.throttle, Throttle::OnTold | Throttle::OffUntold)
+        matches!(self.flags.throttle(), Throttle::OnTold | Throttle::OffUntold)
     }
 
     /// How it stands, for whoever asks from outside.
     pub(crate) fn standing(&self) -> Standing {
         let state = match self.state {
             State::New => ConnectionState::Opening,
-            State::Open if self.flags.paused => ConnectionState::Paused,
+            State::Open if self.flags.paused() => ConnectionState::Paused,
             State::Open if self.is_throttled() => ConnectionState::Throttled,
             State::Open if self.is_starved() => ConnectionState::Starved,
             State::Open if self.saw_eof() => ConnectionState::HalfClosed,
@@ -268,20 +193,20 @@ impl Connection {
     }
 
     pub(crate) fn saw_eof(&self) -> bool {
-        self.flags.peer != PeerEnd::Unseen
+        self.flags.peer() != PeerEnd::Unseen
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.flags.paused
+        self.flags.paused()
     }
 
     /// Whether input is kept back until others had their turn, or until the output has fallen.
     pub(crate) fn is_held_up(&self) -> bool {
-        self.flags.again || self.is_throttled() || self.has_more_plaintext()
+        self.flags.again() || self.is_throttled() || self.has_more_plaintext()
     }
 
     pub(crate) fn wants_reset(&self) -> bool {
-        self.flags.reset
+        self.flags.reset()
     }
 
     /// Whether the held input is to be shown again now: not while whoever yielded because of the
@@ -289,7 +214,7 @@ impl Connection {
     pub(crate) fn wants_again(&self, env: &Env) -> bool {
         let held = self.output_held();
         let has_room = held == 0 || held < env.limits.output_high;
-        self.flags.again && has_room && !self.is_throttled() && self.state == State::Open
+        self.flags.again() && has_room && !self.is_throttled() && self.state == State::Open
     }
 
     /// Whether bytes of the peer are wanted: by the handler, or to be thrown away.
@@ -301,7 +226,7 @@ impl Connection {
             State::New => self.extras.is_some() && !self.is_throttled(),
             State::Open => {
                 let f = &self.flags;
-                let held_up = f.paused || self.is_throttled() || f.again || self.is_starved();
+                let held_up = f.paused() || self.is_throttled() || f.again() || self.is_starved();
                 !held_up && !self.is_taken()
             }
             State::Closing | State::Lingering => self.linger_left() > 0,
@@ -350,8 +275,13 @@ impl Connection {
     pub(crate) fn is_quiet(&self) -> bool {
         self.state == State::Open && self.extras.is_none() && {
             let f = &self.flags;
-            !(f.busy || f.paused || f.again || self.saw_eof() || self.is_throttled() || f.filled)
-                && f.drain == Drain::Untold
+            !(f.busy()
+                || f.paused()
+                || f.again()
+                || self.saw_eof()
+                || self.is_throttled()
+                || f.filled())
+                && f.drain() == Drain::Untold
         }
     }
 
@@ -428,7 +358,7 @@ impl Connection {
         debug_assert_eq!(self.state, State::New);
         self.handler = Some(handler);
         self.state = State::Open;
-        self.flags.opened = true;
+        self.flags.set_opened(true);
         match self.call(around, Callback::OnOpen, |handler, cx| handler.on_open(cx)) {
             Some(Action::Want(n)) => self.want(n, 0, around.env),
             Some(Action::Pause) => self.pause(around.now),
@@ -455,13 +385,13 @@ impl Connection {
 
     /// Shows the held input again, after a `Yield` or a resume.
     pub(crate) fn go_on(&mut self, around: &mut Around<'_>) {
-        self.flags.again = false;
+        self.flags.set_again(false);
         self.show_held(around);
     }
 
     /// The peer has finished sending.
     pub(crate) fn eof(&mut self, around: &mut Around<'_>) {
-        self.flags.peer = PeerEnd::Seen;
+        self.flags.set_peer(PeerEnd::Seen);
         if self.state != State::Open {
             return;
         }
@@ -494,18 +424,18 @@ impl Connection {
 
     /// The output is below the low mark again.
     pub(crate) fn writable(&mut self, around: &mut Around<'_>) {
-        self.flags.filled = false;
+        self.flags.set_filled(false);
         let action = self.call(around, Callback::OnWritable, |handler, cx| handler.on_writable(cx));
         self.follow(action, around);
     }
 
     pub(crate) fn resume(&mut self, now: Tick) {
-        if !self.flags.paused {
+        if !self.flags.paused() {
             return;
         }
-        self.flags.paused = false;
+        self.flags.set_paused(false);
         self.idle_since = now;
-        self.flags.again = self.holds_input();
+        self.flags.set_again(self.holds_input());
         if let Some(extras) = self.extras.as_mut().filter(|e| !e.starved) {
             extras.probe_at = None;
         }
@@ -517,11 +447,11 @@ impl Connection {
             return;
         }
         // What keeps it busy now may be over before the turn is.
-        self.flags.drain = if self.is_busy() { Drain::Finishing } else { Drain::Told };
+        self.flags.set_drain(if self.is_busy() { Drain::Finishing } else { Drain::Told });
         let action = self.call(around, Callback::OnShutdown, |handler, cx| handler.on_shutdown(cx));
         match action {
             // It gives up, whatever there was to do; a farewell is nothing that was to be done.
-            Some(Action::Close | Action::Abort) => self.flags.drain = Drain::Told,
+            Some(Action::Close | Action::Abort) => self.flags.set_drain(Drain::Told),
             // Whether its output is taken at once or later must make no difference.
             _ if self.is_busy() || !around.out.is_empty() => self.note_work(),
             _ => (),
@@ -534,7 +464,7 @@ impl Connection {
 
     /// Whether `on_shutdown` has been called.
     pub(crate) fn was_told(&self) -> bool {
-        self.flags.drain != Drain::Untold
+        self.flags.drain() != Drain::Untold
     }
 
     /// `n` bytes of output were taken by the system.
@@ -556,9 +486,9 @@ impl Connection {
     pub(crate) fn measured(&mut self, env: &Env, now: Instant) {
         let held = self.output_held();
         if held > env.limits.output_high {
-            self.flags.throttle.turn(true);
+            self.flags.turn_throttle(true);
         } else if (held < env.limits.output_low || held == 0) && self.is_throttled() {
-            self.flags.throttle.turn(false);
+            self.flags.turn_throttle(false);
             self.restart_message_clock(env, now);
         }
         if held == 0 {
@@ -574,14 +504,14 @@ impl Connection {
     /// `n` bytes of output are on their way: remember whether `on_writable` is due later.
     pub(crate) fn filling(&mut self, n: usize, env: &Env) {
         if n >= env.limits.output_low && n > 0 {
-            self.flags.filled = true;
+            self.flags.set_filled(true);
         }
     }
 
     /// Whether `on_writable` is due now.
     pub(crate) fn is_drained(&self, env: &Env) -> bool {
         let held = self.output_held();
-        self.flags.filled
+        self.flags.filled()
             && self.state == State::Open
             && (held < env.limits.output_low || held == 0)
     }
@@ -601,8 +531,8 @@ impl Connection {
 
     /// There is something to do: a drain that was told waits for it.
     fn note_work(&mut self) {
-        if self.flags.drain == Drain::Told {
-            self.flags.drain = Drain::Finishing;
+        if self.flags.drain() == Drain::Told {
+            self.flags.set_drain(Drain::Finishing);
         }
     }
 
@@ -610,19 +540,19 @@ impl Connection {
     pub(crate) fn idle_since(&self) -> Option<Tick> {
         let idle = match self.state {
             State::New => true,
-            State::Open => !self.is_busy() && !self.flags.paused,
+            State::Open => !self.is_busy() && !self.flags.paused(),
             _ => false,
         };
         idle.then_some(self.idle_since)
     }
 
     fn is_busy(&self) -> bool {
-        self.flags.busy || self.holds_input() || self.output_held() > 0
+        self.flags.busy() || self.holds_input() || self.output_held() > 0
     }
 
     fn note_received(&mut self, n: usize, around: &Around<'_>) {
         around.tally.add_received(n);
-        self.flags.any_data = true;
+        self.flags.set_any_data(true);
         self.note_work();
         self.idle_since = around.time().tick();
     }
@@ -660,7 +590,7 @@ impl Connection {
         match action {
             Some(Action::Continue) if left > 0 => self.limit_input(left + 1, around.env),
             Some(Action::Want(n)) => self.want(n, left, around.env),
-            Some(Action::Yield) => self.flags.again = left > 0,
+            Some(Action::Yield) => self.flags.set_again(left > 0),
             Some(Action::Pause) => self.pause(around.now),
             other => self.end_by(other, CloseReason::Closed),
         }
@@ -690,10 +620,10 @@ impl Connection {
     fn follow(&mut self, action: Option<Action>, around: &Around<'_>) {
         match action {
             Some(Action::Pause) => self.pause(around.now),
-            other if self.flags.peer == PeerEnd::Followed => {
+            other if self.flags.peer() == PeerEnd::Followed => {
                 self.end_by(other, CloseReason::PeerClosed);
             }
-            other if self.flags.drain == Drain::Followed => {
+            other if self.flags.drain() == Drain::Followed => {
                 self.end_by(other, CloseReason::Shutdown);
             }
             other => self.end_by(other, CloseReason::Closed),
@@ -709,8 +639,8 @@ impl Connection {
     }
 
     fn pause(&mut self, now: Instant) {
-        self.flags.paused = true;
-        self.flags.again = false;
+        self.flags.set_paused(true);
+        self.flags.set_again(false);
         let extras = self.extras();
         extras.message_deadline = None;
         extras.probe_at = now.checked_add(PROBE_INTERVAL);
@@ -732,7 +662,7 @@ impl Connection {
         let limits = &around.env.limits;
         let mut cx = Context {
             held: self.output_held(),
-            busy: self.flags.busy,
+            busy: self.flags.busy(),
             holds_input: self.holds_input(),
             high_mark: limits.output_high,
             hard_mark: limits.output_hard,
@@ -771,13 +701,15 @@ impl Connection {
 
     fn carry_out(&mut self, requests: Requests, around: &Around<'_>) {
         if requests.peer_closed {
-            self.flags.peer = PeerEnd::Followed;
+            self.flags.set_peer(PeerEnd::Followed);
         }
         if requests.shut_down {
-            self.flags.drain = Drain::Followed;
+            self.flags.set_drain(Drain::Followed);
         }
         if let Some(busy) = requests.busy {
-            if std::mem::replace(&mut self.flags.busy, busy) && !busy {
+            let was_busy = self.flags.busy();
+            self.flags.set_busy(busy);
+            if was_busy && !busy {
                 self.idle_since = around.time().tick();
             }
         }

@@ -50,7 +50,6 @@ pub(crate) struct Registration<S: Source> {
     poller: Arc<Poller>,
     /// Invariant: registered while `interest` is not empty.
     source: S,
-    key: usize,
     interest: Interest,
     mode: Mode,
 }
@@ -72,29 +71,31 @@ impl<S: Source> Registration<S> {
             Mode::Level if !poller.supports_level() => Mode::Oneshot,
             mode => mode,
         };
-        let mut registration = Self { poller, source, key, interest: Interest::default(), mode };
-        registration.set(interest)?;
+        let mut registration = Self { poller, source, interest: Interest::default(), mode };
+        registration.set(key, interest)?;
         Ok(registration)
     }
 
     /// Sets what the source is watched for. In level mode it costs nothing unless that changes;
     /// in oneshot mode it arms the source anew. After an error the interest is what it was.
+    ///
+    /// `key` is what the poller tells of the source by. Its owner has it anyway, so it is not kept.
     #[inline]
-    pub(crate) fn set(&mut self, interest: Interest) -> io::Result<()> {
+    pub(crate) fn set(&mut self, key: usize, interest: Interest) -> io::Result<()> {
         let unchanged = interest == self.interest;
         if unchanged && (self.mode == Mode::Level || is_empty(interest)) {
             return Ok(());
         }
-        self.change(interest)
+        self.change(key, interest)
     }
 
-    fn change(&mut self, interest: Interest) -> io::Result<()> {
+    fn change(&mut self, key: usize, interest: Interest) -> io::Result<()> {
         if is_empty(interest) {
             self.delete()?;
         } else if is_empty(self.interest) {
-            self.add(interest)?;
+            self.add(key, interest)?;
         } else {
-            self.modify(interest)?;
+            self.modify(key, interest)?;
         }
         self.interest = interest;
         Ok(())
@@ -102,12 +103,12 @@ impl<S: Source> Registration<S> {
 
     /// As `set`, for a source from which everything was read: where it goes on to be watched for
     /// reading alone, and tells of what comes from here on by itself, there is nothing to do.
-    pub(crate) fn set_drained(&mut self, interest: Interest) -> io::Result<()> {
+    pub(crate) fn set_drained(&mut self, key: usize, interest: Interest) -> io::Result<()> {
         const READ: Interest = Interest { read: true, write: false };
         if self.mode == Mode::Edge && interest == READ && interest == self.interest {
             return Ok(());
         }
-        self.set(interest)
+        self.set(key, interest)
     }
 
     pub(crate) fn source(&self) -> &S {
@@ -120,16 +121,16 @@ impl<S: Source> Registration<S> {
         &mut self.source
     }
 
-    fn modify(&self, interest: Interest) -> io::Result<()> {
+    fn modify(&self, key: usize, interest: Interest) -> io::Result<()> {
         if self.mode == Mode::Edge {
-            return super::reactor::modify_edge(&self.poller, &self.source, self.key, interest);
+            return super::reactor::modify_edge(&self.poller, &self.source, key, interest);
         }
-        self.poller.modify_with_mode(self.source(), self.event(interest), self.poll_mode())
+        self.poller.modify_with_mode(self.source(), event(key, interest), self.poll_mode())
     }
 
-    fn add(&self, interest: Interest) -> io::Result<()> {
+    fn add(&self, key: usize, interest: Interest) -> io::Result<()> {
         if self.mode == Mode::Edge {
-            return super::reactor::add_edge(&self.poller, &self.source, self.key, interest);
+            return super::reactor::add_edge(&self.poller, &self.source, key, interest);
         }
         let source = self.source();
         #[cfg(unix)]
@@ -140,7 +141,7 @@ impl<S: Source> Registration<S> {
         // this value and dropped only with it, which deletes it first, as `interest` says that it is registered. Its descriptor does not
         // change meanwhile (`Source`, `source_mut`). The poller outlives it, by the `Arc`. A value
         // that is leaked leaves its source open, which is safe.
-        unsafe { self.poller.add_with_mode(source, self.event(interest), self.poll_mode()) }
+        unsafe { self.poller.add_with_mode(source, event(key, interest), self.poll_mode()) }
     }
 
     fn delete(&self) -> io::Result<()> {
@@ -154,10 +155,6 @@ impl<S: Source> Registration<S> {
             let _ = self.delete();
             self.interest = Interest::default();
         }
-    }
-
-    fn event(&self, interest: Interest) -> Event {
-        Event::new(self.key, interest.read, interest.write)
     }
 
     fn poll_mode(&self) -> PollMode {
@@ -174,6 +171,10 @@ impl<S: Source> Drop for Registration<S> {
         // Fields are dropped after this.
         self.forget();
     }
+}
+
+fn event(key: usize, interest: Interest) -> Event {
+    Event::new(key, interest.read, interest.write)
 }
 
 fn is_empty(interest: Interest) -> bool {
@@ -226,7 +227,7 @@ mod tests {
         client.write_all(b"x").unwrap();
         for _ in 0..3 {
             assert_eq!(wait(&poller, LONG), [(7, true, false)]);
-            server.set(READ).unwrap();
+            server.set(7, READ).unwrap();
         }
         assert_eq!(server.source_mut().read(&mut [0; 4]).unwrap(), 1);
         assert_eq!(wait(&poller, SHORT), []);
@@ -242,7 +243,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(wait(&poller, LONG), [(7, true, false)]);
             assert_eq!(wait(&poller, SHORT), []);
-            server.set(READ).unwrap();
+            server.set(7, READ).unwrap();
         }
     }
 
@@ -252,14 +253,14 @@ mod tests {
             let poller = poller();
             let (client, server) = pair();
             let mut server = Registration::new(Arc::clone(&poller), server, 7, READ, mode).unwrap();
-            server.set(NONE).unwrap();
-            server.set(NONE).unwrap();
+            server.set(7, NONE).unwrap();
+            server.set(7, NONE).unwrap();
             let client = Socket::from(client);
             client.set_linger(Some(Duration::ZERO)).unwrap();
             drop(client);
             assert_eq!(wait(&poller, SHORT), []);
 
-            server.set(READ).unwrap();
+            server.set(7, READ).unwrap();
             let told = wait(&poller, LONG);
             assert!(matches!(told[..], [(7, true, _)]), "{told:?}");
         }
@@ -272,9 +273,9 @@ mod tests {
             let (_client, server) = pair();
             let mut server = Registration::new(Arc::clone(&poller), server, 7, NONE, mode).unwrap();
             assert_eq!(wait(&poller, SHORT), []);
-            server.set(WRITE).unwrap();
+            server.set(7, WRITE).unwrap();
             assert_eq!(wait(&poller, LONG), [(7, false, true)]);
-            server.set(READ).unwrap();
+            server.set(7, READ).unwrap();
             assert_eq!(wait(&poller, SHORT), []);
         }
     }
@@ -304,6 +305,6 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn it_is_small() {
-        assert!(size_of::<Registration<Socket>>() <= 32);
+        assert!(size_of::<Registration<Socket>>() <= 16);
     }
 }

@@ -23,7 +23,7 @@
 //! Where a shutdown does not end a read (Windows), the thread never blocks in `recv`: it waits with a
 //! poller, for the socket and the bell, in every state.
 
-use super::live::Reach;
+use super::routes::Reach;
 use super::{Scratch, Session};
 use crate::connection::{Phase, Ready, Turn, Wants};
 use crate::handler::{CloseReason, Wake};
@@ -130,7 +130,7 @@ fn share(session: &mut Session) -> Arc<BlockingHandle> {
     session.stream = Some(stream);
     let handle = Arc::new(BlockingHandle::new(socket));
     let identity = &session.identity;
-    identity.core.live.set_reach(identity.live, Reach::Thread(Some(Arc::clone(&handle))));
+    identity.core.live.set_reach(identity.live, Reach::Thread(Arc::clone(&handle)));
     handle
 }
 

@@ -1,6 +1,7 @@
 //! What all sessions of a server share.
 
-use super::live::{Live, Reach};
+use super::live::Live;
+use super::routes::Reach;
 use super::steps::{DrainStep, Steps};
 use crate::connection::{Env, Limits, Phase, Timeouts, drop_payload};
 use crate::handler::{ConnectionId, ConnectionInfo, ControlTarget, Handler, Peer, Wake};
@@ -162,8 +163,8 @@ impl Core {
         for reach in self.live.take_starved() {
             match reach {
                 Reach::Wake(wake, key) => wake.wake(key),
-                Reach::Thread(Some(handle)) => handle.wake(0),
-                Reach::Thread(None) => (),
+                Reach::Thread(handle) => handle.wake(0),
+                Reach::Nobody => (),
             }
         }
     }
@@ -202,7 +203,7 @@ impl Core {
         }
         if step.give_up {
             self.live.wake_all(|reach| {
-                if let Reach::Thread(Some(handle)) = reach {
+                if let Reach::Thread(handle) = reach {
                     handle.sever();
                 }
             });
@@ -245,8 +246,8 @@ impl Core {
 fn reach_out(reach: &Reach) {
     match reach {
         Reach::Wake(wake, key) => wake.wake(*key),
-        Reach::Thread(None) => (),
-        Reach::Thread(Some(handle)) => handle.interrupt(),
+        Reach::Nobody => (),
+        Reach::Thread(handle) => handle.interrupt(),
     }
 }
 
@@ -326,7 +327,7 @@ mod tests {
         for (kind, finishing) in ends {
             assert!(core.live.reserve(1));
             let peer = Addr::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
-            let (key, _) = core.live.insert(peer.clone(), &peer, Instant::now(), &core.env);
+            let key = core.live.insert(&peer, &peer, Instant::now(), &core.env);
             core.live.count_closed(key, kind, finishing);
             core.live.release(key);
         }

@@ -1,16 +1,16 @@
 //! The connections that are there: how many, which, and how to reach each.
 
-use super::blocking::BlockingHandle;
 use super::crowd::{Addresses, IdleSince, Uncounted};
 use super::orders::{Order, Orders, Pending};
-use super::tallies::Tallies;
-use crate::addr::Addr;
+use super::routes::{Reach, Route, Wakers};
+use super::tallies::{PLACES, Tallies};
+use crate::addr::{Addr, UnixName};
 use crate::connection::{Env, Tally, Tick};
-use crate::handler::{CloseKind, ConnectionId, ConnectionInfo, Wake};
+use crate::handler::{CloseKind, ConnectionId, ConnectionInfo};
 use crate::observe::{Counters, Snapshot};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// All live connections of a server. A connection is live from before its accept until its socket
@@ -52,18 +52,20 @@ struct Table {
     starved: HashSet<u32>,
     /// The addresses of the listeners that connections came by.
     locals: Vec<Addr>,
+    /// Those peers whose addresses are none of TCP, by the place.
+    others: HashMap<u32, Addr>,
+    wakers: Wakers,
 }
 
-/// One connection. There is one for each, however idle, so it is kept small.
+/// One connection. There is one for each, however idle, so it is kept small: who it is, is where
+/// its tally is.
 struct Entry {
-    id: ConnectionId,
-    peer: Addr,
     since: Millis,
     /// It is counted as closed, and so are its bytes and requests.
     ended: bool,
     /// Which of the listeners' addresses it came by.
     local: u16,
-    reach: Reach,
+    route: Route,
 }
 
 /// Milliseconds since the epoch, for 34 years.
@@ -83,20 +85,6 @@ impl Millis {
     }
 }
 
-/// How to have a session look again.
-#[derive(Clone)]
-pub(crate) enum Reach {
-    /// A backend that waits for it.
-    Wake(Arc<dyn Wake>, u64),
-    /// A thread that may block in its read; or nobody, and then it will look when it begins. (As a
-    /// variant of its own, nobody would cost eight bytes a connection.)
-    Thread(Option<Arc<BlockingHandle>>),
-}
-
-impl Reach {
-    pub(crate) const NOBODY: Reach = Reach::Thread(None);
-}
-
 /// Where a connection is in the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LiveKey(u32);
@@ -105,7 +93,7 @@ impl Live {
     /// Takes a place, if fewer than `max` are taken. If not, `release` will tell that one is free.
     pub(crate) fn reserve(&self, max: usize) -> bool {
         let mut table = self.lock();
-        table.wanted = table.count - table.uncounted.len() >= max;
+        table.wanted = table.count - table.uncounted.len() >= max || table.count >= PLACES;
         if !table.wanted {
             table.count += 1;
             table.idle.settle();
@@ -124,21 +112,15 @@ impl Live {
     }
 
     /// Fills a place that was reserved, with a connection that `local` has accepted.
-    pub(crate) fn insert(
-        &self,
-        peer: Addr,
-        local: &Addr,
-        now: Instant,
-        env: &Env,
-    ) -> (LiveKey, ConnectionId) {
+    pub(crate) fn insert(&self, peer: &Addr, local: &Addr, now: Instant, env: &Env) -> LiveKey {
         let mut table = self.lock();
         table.last_id += 1;
         table.counters.accepted += 1;
         table.counters.open += 1;
-        let id = ConnectionId(table.last_id);
+        let id = table.last_id;
         let since = Millis::new(now.saturating_duration_since(self.epoch));
         let local = table.number_of(local);
-        let entry = Some(Entry { id, peer, since, ended: false, local, reach: Reach::NOBODY });
+        let entry = Some(Entry { since, ended: false, local, route: Route::Nobody });
         let key = match table.free.pop() {
             Some(key) => key,
             None => {
@@ -147,8 +129,22 @@ impl Live {
             }
         };
         table.entries[key as usize] = entry;
-        self.tallies.get_or_make(key).restart(env.tick(now));
-        (LiveKey(key), id)
+        if peer.as_tcp().is_none() {
+            table.others.insert(key, peer.clone());
+        }
+        self.tallies.name(key, id, peer);
+        self.tallies.get(key).restart(env.tick(now));
+        LiveKey(key)
+    }
+
+    /// The number of a connection.
+    pub(crate) fn id(&self, key: LiveKey) -> ConnectionId {
+        ConnectionId(self.tallies.id(key.0))
+    }
+
+    /// The address of its peer, if that is one of TCP.
+    pub(crate) fn tcp_addr(&self, key: LiveKey) -> Option<SocketAddr> {
+        self.tallies.addr(key.0)
     }
 
     /// Counts a connection for its address, and tells how many of that there are now.
@@ -178,21 +174,21 @@ impl Live {
     /// it look.
     pub(crate) fn evict_oldest(&self, now: Tick) -> Reach {
         let mut table = self.lock();
-        let Table { idle, orders, entries, .. } = &mut *table;
-        let Some(place) = idle.take_oldest(now) else { return Reach::NOBODY };
+        let Table { idle, orders, .. } = &mut *table;
+        let Some(place) = idle.take_oldest(now) else { return Reach::Nobody };
         orders.give(place, Order::Evict, &self.pending);
-        entries[place as usize].as_ref().map_or(Reach::NOBODY, |entry| entry.reach.clone())
+        table.reach(place)
     }
 
     /// Orders a connection to close, and returns how to have it look; `None` if it is not there.
     pub(crate) fn order_close(&self, id: ConnectionId) -> Option<Reach> {
         let mut table = self.lock();
-        let Table { orders, entries, .. } = &mut *table;
-        let mut known = (0..).zip(entries.iter());
-        let is_it = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.id == id);
-        let (place, entry) = known.find(|(_, entry)| is_it(entry))?;
-        orders.give(place, Order::Close, &self.pending);
-        entry.as_ref().map(|entry| entry.reach.clone())
+        let mut known = (0..).zip(table.entries.iter());
+        let is_it =
+            |place, entry: &Option<Entry>| entry.is_some() && self.tallies.id(place) == id.0;
+        let (place, _) = known.find(|(place, entry)| is_it(*place, entry))?;
+        table.orders.give(place, Order::Close, &self.pending);
+        Some(table.reach(place))
     }
 
     /// What a connection is ordered to do.
@@ -217,8 +213,7 @@ impl Live {
     pub(crate) fn take_starved(&self) -> Vec<Reach> {
         let mut table = self.lock();
         let starved = std::mem::take(&mut table.starved);
-        let entries = starved.iter().filter_map(|place| table.entries[*place as usize].as_ref());
-        entries.map(|entry| entry.reach.clone()).collect()
+        starved.iter().map(|place| table.reach(*place)).collect()
     }
 
     /// Where a connection counts. Only its own thread may write there.
@@ -227,16 +222,18 @@ impl Live {
     }
 
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
-        let before = match &mut self.lock().entries[key.0 as usize] {
-            Some(entry) => std::mem::replace(&mut entry.reach, reach),
-            None => Reach::NOBODY,
-        };
+        let mut table = self.lock();
+        let Table { entries, wakers, .. } = &mut *table;
+        let Some(entry) = &mut entries[key.0 as usize] else { return };
+        // The new one first: it may be the old one, which is not forgotten then.
+        let route = wakers.keep(reach);
+        let before = wakers.forget(std::mem::replace(&mut entry.route, route));
+        drop(table);
         drop(before); // may close a descriptor: not under the lock
     }
 
     pub(crate) fn reach(&self, key: LiveKey) -> Reach {
-        let table = self.lock();
-        table.entries[key.0 as usize].as_ref().map_or(Reach::NOBODY, |entry| entry.reach.clone())
+        self.lock().reach(key.0)
     }
 
     /// How long a connection has been there.
@@ -283,14 +280,16 @@ impl Live {
         table.idle.forget(key.0);
         table.starved.remove(&key.0);
         table.orders.take(key.0, &self.pending);
-        let entry = table.entries[key.0 as usize].take();
-        if let Some(entry) = &entry {
-            table.addresses.remove(&entry.peer);
+        if let Some(peer) = self.tallies.addr(key.0) {
+            table.addresses.remove(&peer.into());
         }
+        table.others.remove(&key.0);
+        let entry = table.entries[key.0 as usize].take();
+        let before = entry.map(|entry| table.wakers.forget(entry.route));
         table.free.push(key.0);
         let told = (std::mem::take(&mut table.wanted), table.count == 0);
         drop(table);
-        drop(entry);
+        drop(before);
         told
     }
 
@@ -320,8 +319,8 @@ impl Live {
             let tally = self.tallies.get(place);
             let standing = tally.standing();
             ConnectionInfo {
-                id: entry.id,
-                peer: entry.peer.clone(),
+                id: ConnectionId(self.tallies.id(place)),
+                peer: self.addr(&table, place),
                 local: table.locals[usize::from(entry.local)].clone(),
                 age: self.age_of(entry),
                 idle: (!standing.busy).then(|| env.since(standing.idle_since, now)),
@@ -337,9 +336,16 @@ impl Live {
 
     /// Has every session look again, outside the lock.
     pub(crate) fn wake_all(&self, mut wake: impl FnMut(&Reach)) {
-        let all: Vec<Reach> =
-            self.lock().entries.iter().flatten().map(|entry| entry.reach.clone()).collect();
+        let all: Vec<Reach> = self.lock().reaches();
         all.iter().for_each(&mut wake);
+    }
+
+    /// The address of the peer in a place that is taken.
+    fn addr(&self, table: &Table, place: u32) -> Addr {
+        match self.tallies.addr(place) {
+            Some(addr) => addr.into(),
+            None => table.others.get(&place).cloned().unwrap_or(Addr::Unix(UnixName::Unnamed)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -357,6 +363,15 @@ impl Table {
             self.locals.len() - 1
         });
         u16::try_from(number).expect("fewer than 65,536 listeners")
+    }
+
+    fn reach(&self, place: u32) -> Reach {
+        let entry = self.entries[place as usize].as_ref();
+        entry.map_or(Reach::Nobody, |entry| self.wakers.find(&entry.route))
+    }
+
+    fn reaches(&self) -> Vec<Reach> {
+        self.entries.iter().flatten().map(|entry| self.wakers.find(&entry.route)).collect()
     }
 }
 
@@ -382,8 +397,7 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     #[test]
     fn an_entry_is_small() {
-        let size = size_of::<Option<Entry>>();
-        assert!(size <= 40 + size_of::<Addr>(), "{size}");
+        assert_eq!(size_of::<Option<Entry>>(), 24);
     }
 }
 
@@ -393,7 +407,8 @@ mod model {
     use crate::connection::{Limits, Timeouts};
     use loom::sync::Notify;
     use loom::thread;
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
 
     /// How many connections there may be.
     const MAX: usize = 2;
@@ -403,7 +418,7 @@ mod model {
     }
 
     fn accepted(live: &Live, port: u16, env: &Env) -> LiveKey {
-        live.insert(addr(port), &addr(0), live.epoch, env).0
+        live.insert(&addr(port), &addr(0), live.epoch, env)
     }
 
     /// The server is full. One connection ends, and the other is exempt from the limit and ends

@@ -6,6 +6,7 @@ mod crowd;
 mod live;
 mod orders;
 mod pump;
+mod routes;
 mod scratch;
 mod steps;
 mod tallies;
@@ -21,10 +22,13 @@ use crate::connection::{Connection, Env, Ready, Tally, Tick, Turn, panic_message
 use crate::handler::{
     Callback, CloseReason, ConnectionId, Control, Facts, Handler, Note, Peer, Wake,
 };
-use crate::net::{Addr, Stream, TakenStream};
-use crate::observe::{Batch, Closed, Refusal, tell};
-use live::{LiveKey, Reach};
+use crate::net::{Addr, Stream, TakenStream, UnixName};
+use crate::observe::{Batch, Closed, Observer, Refusal, tell};
+use live::LiveKey;
 pub(crate) use orders::Order;
+use routes::Reach;
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -52,9 +56,9 @@ pub struct Session {
 
 /// Which connection it is, and whose.
 struct Identity {
-    id: ConnectionId,
     live: LiveKey,
-    peer: Peer,
+    /// Kept where the address alone, which is in the table, does not make it; or once it was lent.
+    peer: OnceCell<Box<Peer>>,
     core: Arc<Core>,
     refused: bool,
 }
@@ -71,8 +75,9 @@ impl Session {
         local: &Addr,
         now: Instant,
     ) -> Self {
-        let (live, id) = core.live.insert(peer.addr().clone(), local, now, &core.env);
-        let identity = Identity { id, live, peer, core: Arc::clone(core), refused: false };
+        let live = core.live.insert(peer.addr(), local, now, &core.env);
+        let peer = if is_plain(&peer) { OnceCell::new() } else { Box::new(peer).into() };
+        let identity = Identity { live, peer, core: Arc::clone(core), refused: false };
         let conn = Connection::new(core.env.tick(now));
         Self { conn, stream: Some(stream), identity }
     }
@@ -94,18 +99,31 @@ impl Session {
     }
 
     pub(crate) fn tell_accepted(&self) {
-        let Identity { core, id, peer, .. } = &self.identity;
-        core.observe(|o| o.accepted(*id, peer));
+        let identity = &self.identity;
+        identity.core.observe(|o| o.accepted(identity.id(), &identity.peer()));
     }
 
     /// The number of the connection.
     pub fn id(&self) -> ConnectionId {
-        self.identity.id
+        self.identity.id()
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.identity.peer
+        self.identity.peer.get_or_init(|| Box::new(self.identity.plain_peer()))
+    }
+
+    /// The address at the other end, for which nothing has to be kept.
+    pub(crate) fn peer_addr(&self) -> Cow<'_, Addr> {
+        match self.identity.peer() {
+            Cow::Borrowed(peer) => Cow::Borrowed(peer.addr()),
+            Cow::Owned(peer) => Cow::Owned(peer.addr().clone()),
+        }
+    }
+
+    /// Whether it came over TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.identity.peer.get().is_none_or(|peer| peer.addr().as_tcp().is_some())
     }
 
     /// Serves the connection on this thread until it has ended. The thread blocks while there is
@@ -152,7 +170,7 @@ impl Session {
         scratch: &mut Scratch,
     ) -> Turn {
         let Some(stream) = &self.stream else { return Turn::Closed };
-        let host = SessionHost { identity: &self.identity, stream, may_block: scratch.may_block };
+        let host = SessionHost::new(&self.identity, stream, scratch.may_block);
         let tally = self.identity.tally();
         let _here = self.identity.core.enter();
         let mut pump = Pump::new(&mut self.conn, tally, stream, &host, now, scratch);
@@ -166,8 +184,8 @@ impl Session {
     pub(crate) fn refuse(mut self, why: Refusal<'_>) {
         self.identity.refused = true;
         self.identity.core.live.count_refused();
-        let Identity { peer, core, .. } = &self.identity;
-        core.observe(|o| o.refused(peer, &why));
+        let core = &self.identity.core;
+        core.observe(|o| o.refused(&self.identity.peer(), &why));
         let farewell = &core.env.limits.farewell;
         if why.is_by_limit() && !farewell.is_empty() {
             // As much as fits at once: nobody waits for a peer that is refused.
@@ -188,15 +206,16 @@ impl Session {
         self.stream.as_ref().expect("a session has its socket until it is dropped")
     }
 
-    /// Hands the socket to whoever asked for it.
-    fn hand_over(&mut self, stream: Stream) {
+    /// Hands the socket of a connection that has given back its place to whoever asked for it.
+    fn hand_over(&mut self, stream: Stream, (id, peer): (ConnectionId, Peer)) {
         let Some(receiver) = self.conn.taker() else { return drop(stream) };
         let (unread, unsent) = self.conn.take_bytes();
         if let Ok(socket) = stream.into_socket() {
             let taken = TakenStream::new(socket, unread, unsent);
-            let identity = &self.identity;
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| receiver(taken))) {
-                identity.note(Note::Panicked(Callback::IntoStream, &panic_message(payload)));
+                let message = panic_message(payload);
+                let note = Note::Panicked(Callback::IntoStream, &message);
+                self.identity.core.observe(|o| tell(o, id, &peer, note));
             }
         }
     }
@@ -226,16 +245,18 @@ impl Drop for Session {
         let live = self.identity.live;
         let taken = self.conn.is_taken();
         let stream = self.stream.take();
-        core.live.set_reach(live, Reach::NOBODY);
+        core.live.set_reach(live, Reach::Nobody);
         if !taken {
             // The descriptor is free before its place is.
             drop(stream);
             let (wanted, last) = core.live.release(live);
             return core.place_free(wanted, last);
         }
+        // Another may be in its place from then on.
+        let who = (self.identity.id(), self.identity.peer().into_owned());
         let (wanted, last) = core.live.release(live);
         if let Some(stream) = stream {
-            self.hand_over(stream);
+            self.hand_over(stream, who);
         }
         core.place_free(wanted, last);
     }
@@ -266,7 +287,29 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// Whether a peer is its TCP address, and nothing more.
+fn is_plain(peer: &Peer) -> bool {
+    peer.addr().as_tcp().is_some() && peer.credentials().is_none()
+}
+
 impl Identity {
+    fn id(&self) -> ConnectionId {
+        self.core.live.id(self.live)
+    }
+
+    fn peer(&self) -> Cow<'_, Peer> {
+        match self.peer.get() {
+            Some(peer) => Cow::Borrowed(peer),
+            None => Cow::Owned(self.plain_peer()),
+        }
+    }
+
+    /// A peer that is not kept, made of its address.
+    fn plain_peer(&self) -> Peer {
+        let addr = self.core.live.tcp_addr(self.live);
+        Peer::new(addr.map_or(Addr::Unix(UnixName::Unnamed), Addr::Tcp))
+    }
+
     fn tally(&self) -> &Tally {
         self.core.live.tally(self.live)
     }
@@ -274,8 +317,7 @@ impl Identity {
     /// Tells the observer something about this connection.
     #[cold]
     fn note(&self, note: Note<'_>) {
-        let (id, peer) = (self.id, &self.peer);
-        self.core.observe(|o| tell(o, id, peer, note));
+        self.core.observe(|o| tell(o, self.id(), &self.peer(), note));
     }
 
     /// Counts a connection that has ended, before anybody is told.
@@ -295,8 +337,8 @@ impl Identity {
                 self.note(Note::Throttled(false, conn.output_held()));
             }
             let closed = Closed {
-                id: self.id,
-                peer: &self.peer,
+                id: self.id(),
+                peer: &self.peer(),
                 reason,
                 received: tally.received(),
                 sent: tally.sent(),
@@ -313,6 +355,14 @@ struct SessionHost<'a> {
     identity: &'a Identity,
     stream: &'a Stream,
     may_block: bool,
+    /// Made when it is asked for, and not kept beyond the turn.
+    peer: OnceCell<Peer>,
+}
+
+impl<'a> SessionHost<'a> {
+    fn new(identity: &'a Identity, stream: &'a Stream, may_block: bool) -> Self {
+        Self { identity, stream, may_block, peer: OnceCell::new() }
+    }
 }
 
 impl Facts for SessionHost<'_> {
@@ -321,11 +371,14 @@ impl Facts for SessionHost<'_> {
     }
 
     fn id(&self) -> ConnectionId {
-        self.identity.id
+        self.identity.id()
     }
 
     fn peer(&self) -> &Peer {
-        &self.identity.peer
+        match self.identity.peer.get() {
+            Some(peer) => peer,
+            None => self.peer.get_or_init(|| self.identity.plain_peer()),
+        }
     }
 
     fn local_addr(&self) -> io::Result<Addr> {
@@ -359,10 +412,10 @@ impl Facts for SessionHost<'_> {
         match self.identity.core.live.reach(self.identity.live) {
             Reach::Wake(wake, key) => Some((wake, key)),
             Reach::Thread(handle) => {
-                let handle = handle?;
                 handle.prepare_bell();
                 Some((handle, 0))
             }
+            Reach::Nobody => None,
         }
     }
 }
@@ -373,8 +426,8 @@ impl Host for SessionHost<'_> {
     }
 
     fn make_handler(&self) -> Box<dyn Handler> {
-        let handler = self.identity.core.make_handler(&self.identity.peer);
-        self.identity.core.observe(|o| o.opened(self.identity.id, &self.identity.peer));
+        let handler = self.identity.core.make_handler(self.peer());
+        self.identity.core.observe(|o| o.opened(self.id(), self.peer()));
         handler
     }
 
@@ -392,7 +445,7 @@ impl Host for SessionHost<'_> {
 
     fn starve(&self) {
         let Identity { core, live, .. } = self.identity;
-        if let Reach::Thread(Some(handle)) = core.live.reach(*live) {
+        if let Reach::Thread(handle) = core.live.reach(*live) {
             // There must be something to ring from here on.
             handle.prepare_bell();
         }
@@ -404,8 +457,10 @@ impl Host for SessionHost<'_> {
     }
 
     fn batch(&self, requests: u64, received: u64, sent: u64) {
-        let Identity { id, peer, core, .. } = self.identity;
-        core.observe(|o| o.batch(&Batch { id: *id, peer, requests, received, sent }));
+        let tell = |o: &dyn Observer| {
+            o.batch(&Batch { id: self.id(), peer: self.peer(), requests, received, sent });
+        };
+        self.identity.core.observe(tell);
     }
 
     fn ended(&self, conn: &Connection, reason: &CloseReason) {
@@ -424,9 +479,7 @@ mod tests {
     /// There is one of each for every idle connection.
     #[test]
     fn an_idle_session_is_small() {
-        let sizes = [size_of::<Connection>(), size_of::<Stream>(), size_of::<Identity>()];
-        let (session, addr) = (size_of::<Session>(), size_of::<Addr>());
-        assert!(sizes[0] <= 56 && sizes[1] <= 16 && sizes[2] <= 32 + addr, "{sizes:?}");
-        assert!(session <= 104 + addr, "{session}");
+        let parts = [size_of::<Connection>(), size_of::<Stream>(), size_of::<Identity>()];
+        assert_eq!((parts, size_of::<Session>()), ([32, 16, 24], 72));
     }
 }

@@ -61,8 +61,8 @@ impl Clock {
         is_nearest && !self.is_alarmed()
     }
 
-    /// Takes one wake-up that was due `by` then.
-    pub(super) fn due(&self, by: Instant) -> Option<(Key, Moment)> {
+    /// Takes one wake-up that was due `by` then, and tells for which slot.
+    pub(super) fn due(&self, by: Instant) -> Option<(u32, Moment)> {
         if !self.may_be_due() {
             return None;
         }
@@ -165,7 +165,7 @@ mod tests {
     use crate::backend::slots::FIRST_GENERATION;
 
     const KEY: Key = Key { index: 3, generation: FIRST_GENERATION };
-    const PAST: Duration = Duration::ZERO;
+    const PAST: Duration = Duration::from_millis(1);
     const FAR: Duration = Duration::from_secs(3600);
 
     /// With an alarm, where there is such a thing, and without.
@@ -179,9 +179,9 @@ mod tests {
             let (mut near, mut far) = (TimerState::default(), TimerState::default());
             let now = Instant::now();
             clock.set(KEY, &mut far, Some(now + FAR));
-            clock.set(KEY, &mut near, Some(now + PAST));
+            clock.set(KEY, &mut near, Some(now - PAST));
             clock.go_off();
-            assert_eq!(clock.due(Instant::now()).map(|(key, _)| key), Some(KEY));
+            assert_eq!(clock.due(Instant::now()).map(|(slot, _)| slot), Some(KEY.index));
             assert_eq!(clock.due(Instant::now()), None);
             clock.forget_taken(&mut near);
             clock.forget_taken(&mut far);

@@ -96,14 +96,17 @@ impl<'a> Worker<'a> {
         }
         // What becomes due meanwhile comes later: sockets have their turn before.
         let by = Instant::now();
-        while let Some((key, at)) = self.shared.clock.due(by) {
-            let Some(slot) = self.shared.slots.get(key) else { continue };
+        while let Some((index, at)) = self.shared.clock.due(by) {
+            let Some((key, slot)) = self.shared.slots.find(index) else { continue };
             // Whoever else has it, or takes it from the queue, sees what is due.
             if slot.change(key, claim) == Some(State::Idle) {
-                if let Some(entry) = slot.entry().as_mut() {
-                    entry.timer.fires(at);
+                let fires = slot.entry().as_mut().is_some_and(|entry| entry.timer.fires(at));
+                // A wake-up of a session that is gone, or one that another has outdated, is none;
+                // unless somebody has left something meanwhile.
+                let given_back = |state| (state == State::Running).then_some(State::Idle);
+                if fires || slot.change(key, given_back) != Some(State::Running) {
+                    self.run(slot, key, if fires { NOTHING } else { SOMETHING });
                 }
-                self.run(slot, key, NOTHING);
             }
         }
     }
@@ -129,7 +132,7 @@ impl<'a> Worker<'a> {
             // One that was due may have been taken by somebody who left it to us.
             self.shared.clock.forget_taken(&mut entry.timer);
             let now = Instant::now();
-            let wants = entry.turn(heard, now, &mut self.scratch);
+            let wants = entry.turn(key, heard, now, &mut self.scratch);
             let took = self.scratch.now().saturating_duration_since(now);
             self.shared.pace.count_turn(self.number, took);
             let Some(wants) = wants else {
@@ -176,7 +179,13 @@ const SOMETHING: Heard = Heard { ready: Ready::BOTH, only_bytes: false };
 impl Entry {
     /// Gives the session its turn, and sees to it that the poller tells of what it wants. `None` if
     /// it has ended, or the system has no room to watch it.
-    fn turn(&mut self, heard: Heard, now: Instant, scratch: &mut Scratch) -> Option<Wants> {
+    fn turn(
+        &mut self,
+        key: Key,
+        heard: Heard,
+        now: Instant,
+        scratch: &mut Scratch,
+    ) -> Option<Wants> {
         let session = self.session.source_mut();
         if heard.ready != Ready::NONE {
             // The poller has told of it, and will not again.
@@ -184,14 +193,14 @@ impl Entry {
         }
         let turn = session.turn_lazily(heard.ready, now, self.timer.is_set(), scratch);
         let Turn::Wait(wants) = turn else { return None };
-        let is_tcp = session.peer().addr().as_tcp().is_some();
+        let is_tcp = session.is_tcp();
         // An end that has come with the last bytes is no byte, and is told of only once, too.
         let drained = heard.only_bytes && is_tcp && session.stream().is_drained();
-        let interest = Interest::from(wants);
+        let (place, interest) = (poller_key(key.to_u64()), Interest::from(wants));
         if drained {
-            self.session.set_drained(interest).ok()?;
+            self.session.set_drained(place, interest).ok()?;
         } else {
-            self.session.set(interest).ok()?;
+            self.session.set(place, interest).ok()?;
         }
         // From here on, the poller tells of whatever is there.
         self.session.source().stream().set_drained(true);

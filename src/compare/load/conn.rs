@@ -175,7 +175,7 @@ impl Conn {
     fn watch(&mut self) -> Result<(), LoadError> {
         let wanted = Interest { read: true, write: !self.out.is_empty() };
         self.socket
-            .set(wanted)
+            .set(self.key, wanted)
             .map_err(|source| LoadError::Socket { connection: self.number, source })
     }
 

@@ -52,7 +52,7 @@ impl Shared {
     ) -> Self {
         let began = clock.now();
         let env = Env::new(limits, timeouts, began);
-        let tally = Tally::new();
+        let tally = Tally::default();
         tally.restart(env.tick(began));
         Self {
             env: match &observer {
