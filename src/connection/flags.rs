@@ -26,16 +26,12 @@ pub(super) enum Throttle {
     Off,
     /// It is on, and nobody was told yet.
     On,
-    OnTold,
     /// It is off again, and nobody was told that yet.
     OffUntold,
+    OnTold,
 }
 
 impl Throttle {
-    pub(super) fn is_on(self) -> bool {
-        matches!(self, Throttle::On | Throttle::OnTold)
-    }
-
     fn turned(self, on: bool) -> Self {
         match (on, self) {
             (true, Throttle::Off) => Throttle::On,
@@ -97,6 +93,32 @@ bits! {
     told_of_silence, set_told_of_silence: first & 32;
 }
 
+/// Where the stages are: the peer's end in the lowest two bits.
+const PEER: u8 = 3;
+/// The lower bit of the throttle, which is set while it is on.
+const THROTTLED: u8 = 4;
+const DRAIN: u8 = 3 << 4;
+
+/// Questions of every turn, which are answered by a look at one or two bytes.
+impl Flags {
+    pub(super) fn saw_eof(self) -> bool {
+        self.stages & PEER != 0
+    }
+
+    pub(super) fn is_throttled(self) -> bool {
+        self.stages & THROTTLED != 0
+    }
+
+    pub(super) fn was_told_to_drain(self) -> bool {
+        self.stages & DRAIN != 0
+    }
+
+    /// Neither paused nor throttled, and the peer has not finished.
+    pub(super) fn is_in_full_flow(self) -> bool {
+        !self.paused() && self.stages & (PEER | THROTTLED) == 0
+    }
+}
+
 impl Flags {
     pub(super) fn peer(self) -> PeerEnd {
         match self.stages & 3 {
@@ -114,8 +136,8 @@ impl Flags {
         match self.stages >> 2 & 3 {
             0 => Throttle::Off,
             1 => Throttle::On,
-            2 => Throttle::OnTold,
-            _ => Throttle::OffUntold,
+            2 => Throttle::OffUntold,
+            _ => Throttle::OnTold,
         }
     }
 
@@ -182,8 +204,15 @@ mod tests {
             flags.set_peer(peer);
             for throttle in [Throttle::OffUntold, Throttle::OnTold, Throttle::On, Throttle::Off] {
                 flags.set_throttle(throttle);
+                assert_eq!(
+                    flags.is_throttled(),
+                    matches!(throttle, Throttle::On | Throttle::OnTold)
+                );
+                assert_eq!(flags.saw_eof(), peer != PeerEnd::Unseen);
+                assert_eq!(flags.is_in_full_flow(), !(flags.saw_eof() || flags.is_throttled()));
                 for drain in [Drain::Followed, Drain::Finishing, Drain::Told, Drain::Untold] {
                     flags.set_drain(drain);
+                    assert_eq!(flags.was_told_to_drain(), drain != Drain::Untold);
                     let all = (flags.peer(), flags.throttle(), flags.drain());
                     assert_eq!(all, (peer, throttle, drain));
                 }

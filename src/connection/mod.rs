@@ -148,7 +148,7 @@ impl Connection {
 
     /// Whether the peer is not read because of the output.
     fn is_throttled(&self) -> bool {
-        self.flags.throttle().is_on()
+        self.flags.is_throttled()
     }
 
     /// Whether something is to be told of the throttle.
@@ -178,6 +178,19 @@ impl Connection {
 
     /// How it stands, for whoever asks from outside.
     pub(crate) fn standing(&self) -> Standing {
+        if self.is_plainly_open() && self.flags.is_in_full_flow() {
+            let (state, busy) = (ConnectionState::Open, self.flags.busy());
+            return Standing { state, busy, idle_since: self.idle_since, output_held: 0 };
+        }
+        self.standing_otherwise()
+    }
+
+    /// It has nothing that is rare: nearly every connection, nearly always.
+    fn is_plainly_open(&self) -> bool {
+        self.state == State::Open && self.extras.is_none()
+    }
+
+    fn standing_otherwise(&self) -> Standing {
         let state = match self.state {
             State::New => ConnectionState::Opening,
             State::Open if self.flags.paused() => ConnectionState::Paused,
@@ -193,7 +206,7 @@ impl Connection {
     }
 
     pub(crate) fn saw_eof(&self) -> bool {
-        self.flags.peer() != PeerEnd::Unseen
+        self.flags.saw_eof()
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -281,7 +294,7 @@ impl Connection {
                 || self.saw_eof()
                 || self.is_throttled()
                 || f.filled())
-                && f.drain() == Drain::Untold
+                && !f.was_told_to_drain()
         }
     }
 
@@ -316,9 +329,16 @@ impl Connection {
 
     /// What it wants for now, without what it wants later.
     pub(crate) fn wants_but_deadline(&self, env: &Env) -> Wants {
-        if self.is_quiet() {
-            return Wants { read: true, ..Wants::default() };
+        if self.is_plainly_open() {
+            let again = self.flags.again();
+            let read = self.flags.is_in_full_flow() && !again;
+            let again = again && !self.is_throttled();
+            return Wants { read, write: false, again, deadline: None };
         }
+        self.wants_otherwise(env)
+    }
+
+    fn wants_otherwise(&self, env: &Env) -> Wants {
         if self.state == State::New && !self.has_layer() {
             return Wants { again: true, ..Wants::default() };
         }
@@ -464,7 +484,7 @@ impl Connection {
 
     /// Whether `on_shutdown` has been called.
     pub(crate) fn was_told(&self) -> bool {
-        self.flags.drain() != Drain::Untold
+        self.flags.was_told_to_drain()
     }
 
     /// `n` bytes of output were taken by the system.
