@@ -52,6 +52,10 @@ struct Slot<T> {
 const CHUNK: usize = 256;
 
 impl<T> Slots<T> {
+    /// What one value takes.
+    #[cfg(test)]
+    pub(crate) const SIZE: usize = size_of::<Slot<T>>();
+
     pub(crate) fn new() -> Self {
         Self { chunks: Vec::new(), free: Vec::new() }
     }
