@@ -286,16 +286,9 @@ impl Connection {
     /// Whether nothing is pending but bytes of the peer: nothing that a thread which blocks in a read
     /// would miss.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.state == State::Open && self.extras.is_none() && {
-            let f = &self.flags;
-            !(f.busy()
-                || f.paused()
-                || f.again()
-                || self.saw_eof()
-                || self.is_throttled()
-                || f.filled())
-                && !f.was_told_to_drain()
-        }
+        let f = &self.flags;
+        let is_calm = f.is_in_full_flow() && !(f.busy() || f.again() || f.filled());
+        self.is_plainly_open() && is_calm && !f.was_told_to_drain()
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
