@@ -30,17 +30,20 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     /// Lends `bytes`. The library does this for every callback; it is public so that a handler's
     /// parsing can be tested on its own.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, consumed: 0 }
     }
 
     /// The bytes not yet consumed. They stay borrowed from the buffer, not from this value, so
     /// that they can be read on after [`consume`](Self::consume).
+    #[inline]
     pub fn as_slice(&self) -> &'a [u8] {
         &self.bytes[self.consumed..]
     }
 
     /// Consumes everything.
+    #[inline]
     pub fn take(&mut self) -> &'a [u8] {
         let rest = self.as_slice();
         self.consumed = self.bytes.len();
@@ -48,6 +51,7 @@ impl<'a> Input<'a> {
     }
 
     /// Consumes `n` bytes, or returns `None` and consumes nothing if fewer are there.
+    #[inline]
     pub fn take_n(&mut self, n: usize) -> Option<&'a [u8]> {
         let taken = self.as_slice().get(..n)?;
         self.consumed += n;
@@ -58,6 +62,7 @@ impl<'a> Input<'a> {
     ///
     /// # Panics
     /// If fewer than `n` bytes are left. In a callback, that ends this connection alone.
+    #[inline]
     pub fn consume(&mut self, n: usize) {
         let left = self.bytes.len() - self.consumed;
         assert!(n <= left, "cannot consume {n} bytes of an input of {left}");
@@ -65,6 +70,7 @@ impl<'a> Input<'a> {
     }
 
     /// How many bytes were consumed through this value.
+    #[inline]
     pub fn consumed(&self) -> usize {
         self.consumed
     }
@@ -73,6 +79,7 @@ impl<'a> Input<'a> {
 impl Deref for Input<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.as_slice()
     }

@@ -36,6 +36,11 @@ impl Held {
         self.total.load(Ordering::SeqCst)
     }
 
+    /// Whether who holds nothing may be read, and nobody waits for the total to fall.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.total() <= self.limit && !self.awaited.load(Ordering::SeqCst)
+    }
+
     /// A connection that held `before` holds `now`.
     fn change(&self, before: usize, now: usize) {
         if (before == 0) != (now == 0) {

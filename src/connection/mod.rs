@@ -36,7 +36,7 @@ pub use wants::{Ready, Turn, Wants};
 
 use crate::buffer::Input;
 use crate::handler::{
-    Action, BoxError, Callback, CloseReason, ConnectionState, Context, Facts, Handler, Note,
+    Action, Asked, BoxError, Callback, CloseReason, ConnectionState, Context, Facts, Handler, Note,
     Outbox, Requests,
 };
 use crate::layer::Layer;
@@ -177,6 +177,7 @@ impl Connection {
     }
 
     /// How it stands, for whoever asks from outside.
+    #[inline]
     pub(crate) fn standing(&self) -> Standing {
         if self.is_plainly_open() && self.flags.is_in_full_flow() {
             let (state, busy) = (ConnectionState::Open, self.flags.busy());
@@ -390,6 +391,19 @@ impl Connection {
         }
     }
 
+    /// As [`data`](Self::data), for a connection that [is quiet](Self::is_quiet).
+    #[inline]
+    pub(crate) fn data_plainly(&mut self, bytes: &[u8], around: &mut Around<'_>) {
+        debug_assert!(self.is_quiet() && !bytes.is_empty());
+        around.tally.add_received(bytes.len());
+        self.flags.set_any_data(true);
+        let consumed = self.show_now(bytes, around);
+        let rest = &bytes[consumed..];
+        if !rest.is_empty() && (self.state == State::Open || self.is_taken()) {
+            self.extras().input.append(rest);
+        }
+    }
+
     /// `n` bytes came and were appended to what was held.
     pub(crate) fn more_data(&mut self, n: usize, around: &mut Around<'_>) {
         self.note_received(n, around);
@@ -593,6 +607,11 @@ impl Connection {
         if let Some(extras) = &mut self.extras {
             extras.want = 0;
         }
+        self.show_now(bytes, around)
+    }
+
+    /// Calls `on_data`, and tells how much was consumed.
+    fn show_now(&mut self, bytes: &[u8], around: &mut Around<'_>) -> usize {
         let mut input = Input::new(bytes);
         let action =
             self.call(around, Callback::OnData, |handler, cx| handler.on_data(&mut input, cx));
@@ -601,13 +620,16 @@ impl Connection {
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
         match action {
-            Some(Action::Continue) if left > 0 => self.limit_input(left + 1, around.env),
+            Some(Action::Continue) if left == 0 => (),
+            Some(Action::Continue) => self.limit_input(left + 1, around.env),
             Some(Action::Want(n)) => self.want(n, left, around.env),
             Some(Action::Yield) => self.flags.set_again(left > 0),
             Some(Action::Pause) => self.pause(around.now),
             other => self.end_by(other, CloseReason::Closed),
         }
-        self.start_message_clock(left, consumed, around);
+        if left > 0 || self.extras.is_some() {
+            self.start_message_clock(left, consumed, around);
+        }
         consumed
     }
 
@@ -695,7 +717,9 @@ impl Connection {
         }
         match result {
             Ok(Ok(action)) => {
-                self.carry_out(requests, around);
+                if let Some(asked) = requests.asked {
+                    self.carry_out(asked, around);
+                }
                 Some(action).filter(|_| !self.is_taken())
             }
             Ok(Err(error)) => {
@@ -712,35 +736,35 @@ impl Connection {
         }
     }
 
-    fn carry_out(&mut self, requests: Requests, around: &Around<'_>) {
-        if requests.peer_closed {
+    fn carry_out(&mut self, asked: Asked, around: &Around<'_>) {
+        if asked.peer_closed {
             self.flags.set_peer(PeerEnd::Followed);
         }
-        if requests.shut_down {
+        if asked.shut_down {
             self.flags.set_drain(Drain::Followed);
         }
-        if let Some(busy) = requests.busy {
+        if let Some(busy) = asked.busy {
             let was_busy = self.flags.busy();
             self.flags.set_busy(busy);
             if was_busy && !busy {
                 self.idle_since = around.time().tick();
             }
         }
-        if requests.resume {
+        if asked.resume {
             self.resume(around.time().tick());
         }
-        if let Some(timer) = requests.timer {
+        if let Some(timer) = asked.timer {
             let at = timer.and_then(|after| around.now.checked_add(after));
             if at.is_some() || self.extras.is_some() {
                 self.extras().timer = at;
             }
         }
-        if let Some(timeout) = requests.idle_timeout {
+        if let Some(timeout) = asked.idle_timeout {
             if timeout.is_some() || self.extras.is_some() {
                 self.extras().idle_timeout = timeout;
             }
         }
-        if let Some(take) = requests.take {
+        if let Some(take) = asked.take {
             self.extras().take = Some(take);
         }
     }

@@ -26,6 +26,8 @@ pub struct Wants {
 impl Wants {
     /// A turn, soon: what a session or the acceptor wants before its first one.
     pub const AGAIN: Wants = Wants { read: false, write: false, again: true, deadline: None };
+    /// Bytes of the peer, and nothing else.
+    pub(crate) const READ: Wants = Wants { read: true, write: false, again: false, deadline: None };
 }
 
 /// What a socket was reported to be ready for.

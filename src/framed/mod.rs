@@ -207,7 +207,7 @@ impl<C: Codec, S: Service<C>> Framed<C, S> {
     /// As `conclude`, after the peer's end: that is why the connection closes, also if it has to
     /// wait for replies first.
     fn conclude_end(&mut self, cx: &mut Context<'_>, asked: Action) -> Result<Action, BoxError> {
-        cx.requests.peer_closed = asked == Action::Close;
+        cx.requests.ask().peer_closed = asked == Action::Close;
         self.conclude(cx, asked)
     }
 
@@ -280,7 +280,7 @@ where
         let action = service.on_shutdown(&mut replies)?;
         // If it has to wait for replies first, this is still why the connection closes.
         let ends_already = self.later.as_ref().is_some_and(|later| later.ending.is_some());
-        cx.requests.shut_down = action == Action::Close && !ends_already;
+        cx.requests.ask().shut_down = action == Action::Close && !ends_already;
         self.conclude(cx, action)
     }
 

@@ -88,6 +88,17 @@ pub(crate) trait Facts {
 /// What a callback asked for, carried out when it has returned. It starts out empty for each.
 #[derive(Default)]
 pub(crate) struct Requests {
+    /// Most ask for nothing of this.
+    pub(crate) asked: Option<Asked>,
+    /// Output up to here is kept, should the callback panic: it answers what came before.
+    pub(crate) kept: usize,
+    /// How many requests this callback has served, if it says so.
+    pub(crate) served: Option<u32>,
+}
+
+/// What changes how the connection goes on.
+#[derive(Default)]
+pub(crate) struct Asked {
     pub(crate) resume: bool,
     pub(crate) timer: Option<Option<Duration>>,
     pub(crate) busy: Option<bool>,
@@ -99,10 +110,12 @@ pub(crate) struct Requests {
     pub(crate) peer_closed: bool,
     /// As `peer_closed`, of a drain that `on_shutdown` was told of.
     pub(crate) shut_down: bool,
-    /// Output up to here is kept, should the callback panic: it answers what came before.
-    pub(crate) kept: usize,
-    /// How many requests this callback has served, if it says so.
-    pub(crate) served: Option<u32>,
+}
+
+impl Requests {
+    pub(crate) fn ask(&mut self) -> &mut Asked {
+        self.asked.get_or_insert_default()
+    }
 }
 
 /// Whom the socket is given to after `into_stream`.
@@ -194,26 +207,26 @@ impl Context<'_> {
     /// callback. There is one timer: setting it again replaces it. A duration beyond the range of
     /// the clock means never; zero means soon, but not within this callback.
     pub fn set_timer(&mut self, after: Duration) {
-        self.requests.timer = Some(Some(after));
+        self.requests.ask().timer = Some(Some(after));
     }
 
     /// Forgets the timer, if one is set.
     pub fn clear_timer(&mut self) {
-        self.requests.timer = Some(None);
+        self.requests.ask().timer = Some(None);
     }
 
     /// Resumes the connection, if it was paused by [`Action::Pause`](crate::Action::Pause). Bytes
     /// that were left are shown to `on_data` again. If this same callback returns `Pause`, that
     /// wins.
     pub fn resume(&mut self) {
-        self.requests.resume = true;
+        self.requests.ask().resume = true;
     }
 
     /// Says that the handler is at work for this peer although nothing is held, for example while
     /// a reply is being made elsewhere. A busy connection does not run into the idle time-out, and
     /// a drain lets it finish.
     pub fn set_busy(&mut self, busy: bool) {
-        self.requests.busy = Some(busy);
+        self.requests.ask().busy = Some(busy);
         self.busy = busy;
     }
 
@@ -227,14 +240,14 @@ impl Context<'_> {
     /// as well, which is then not waited for any more. It holds until it is set again; zero ends
     /// the connection as soon as it is idle.
     pub fn set_idle_timeout(&mut self, timeout: impl Into<Limit<Duration>>) {
-        self.requests.idle_timeout = Some(Some(timeout.into()));
+        self.requests.ask().idle_timeout = Some(Some(timeout.into()));
     }
 
     /// Takes back what [`set_idle_timeout`](Self::set_idle_timeout) said: the server's own
     /// [time-out](crate::Timeouts::idle) holds again, as for a subscriber that has left its last
     /// subscription.
     pub fn reset_idle_timeout(&mut self) {
-        self.requests.idle_timeout = Some(None);
+        self.requests.ask().idle_timeout = Some(None);
     }
 
     /// Whether this connection counts against
@@ -302,7 +315,7 @@ impl Context<'_> {
     /// The connection no longer counts against the server's limit, and a drain does not wait for
     /// it.
     pub fn into_stream(&mut self, receiver: impl FnOnce(TakenStream) + Send + 'static) {
-        self.requests.take = Some(Box::new(receiver));
+        self.requests.ask().take = Some(Box::new(receiver));
     }
 }
 

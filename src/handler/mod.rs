@@ -15,7 +15,7 @@ mod waiting;
 pub use action::Action;
 pub use close::{CloseKind, CloseReason};
 pub use context::Context;
-pub(crate) use context::{Facts, Requests, TakeStream};
+pub(crate) use context::{Asked, Facts, Requests, TakeStream};
 pub use control::Control;
 pub(crate) use control::ControlTarget;
 pub use group::{Delivered, Group, WhenFull};

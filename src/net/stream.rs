@@ -46,6 +46,7 @@ impl Stream {
         Self::Own(socket, AtomicBool::new(false))
     }
 
+    #[inline]
     pub(crate) fn socket(&self) -> &Socket {
         match self {
             Self::Own(socket, _) => socket,
@@ -64,6 +65,7 @@ impl Stream {
     }
 
     /// Reads what is there. Zero is the end of the stream.
+    #[inline]
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         let result = platform::recv(self.socket(), buf, false);
         self.note_read(&result, buf.len());
@@ -124,6 +126,7 @@ impl Stream {
     }
 
     /// Hands bytes to the system. A short count means that it took no more.
+    #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         platform::send(self.socket(), bytes)
     }

@@ -5,7 +5,7 @@ use crate::acceptor::{AcceptTurn, Acceptor};
 use crate::backend::listeners::Listeners;
 use crate::backend::slots::{Key, Slots};
 use crate::backend::timers::{TimerState, Timers};
-use crate::connection::{Ready, Turn, Wants};
+use crate::connection::{Ready, Turn};
 use crate::handler::Wake;
 use crate::net::{Alarm, Events, FIRST_RESERVED_KEY, Interest, Mode, Registration, poller_key};
 use crate::serve_error::ServeError;
@@ -116,7 +116,7 @@ impl Loop {
     pub(super) fn run(mut self) -> Result<(), ServeError> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            if self.accept_due()? || self.read_mail()? {
+            if self.is_accept_due() && self.accept_now()? || self.read_mail()? {
                 return Ok(());
             }
             self.serve_ready();
@@ -178,22 +178,14 @@ impl Loop {
         }
     }
 
-    /// One turn of one session.
+    /// One turn of one session, and what it wants then.
     fn turn(&mut self, key: Key, ready: Ready) {
         let Some(entry) = self.sessions.get_mut(key) else { return };
         let (session, is_set) = (entry.session.source_mut(), entry.timer.is_set());
         let turn = session.turn_lazily(ready, self.now, is_set, &mut self.scratch);
         // A handler may have taken its time.
         self.now = self.scratch.now();
-        match turn {
-            Turn::Wait(wants) => self.follow(key, wants),
-            Turn::Closed => self.remove(key),
-        }
-    }
-
-    /// Does what a session wants.
-    fn follow(&mut self, key: Key, wants: Wants) {
-        let Some(entry) = self.sessions.get_mut(key) else { return };
+        let Turn::Wait(wants) = turn else { return self.remove(key) };
         self.deadline_moved |= self.timers.set(key, &mut entry.timer, wants.deadline);
         if wants.again && !std::mem::replace(&mut entry.listed, true) {
             self.ready.push(key);
@@ -214,6 +206,9 @@ impl Loop {
     }
 
     fn serve_ready(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
         for key in std::mem::take(&mut self.ready) {
             if let Some(entry) = self.sessions.get_mut(key) {
                 entry.listed = false;
@@ -252,7 +247,7 @@ impl Loop {
                 Mail::Stop => return Ok(true),
             }
         }
-        Ok(self.accept.as_ref().is_some_and(|accept| accept.due) && self.accept_due()?)
+        Ok(self.accept.as_ref().is_some_and(|accept| accept.due) && self.accept_now()?)
     }
 
     /// Takes on a connection, whose place in the load is counted already.
@@ -271,12 +266,15 @@ impl Loop {
         }
     }
 
-    /// Accepts, if that is due. Returns whether the server is over.
-    fn accept_due(&mut self) -> Result<bool, ServeError> {
+    fn is_accept_due(&self) -> bool {
+        let is_past = |deadline| deadline <= self.now;
+        self.accept.as_ref().is_some_and(|a| a.due || a.deadline.is_some_and(is_past))
+    }
+
+    /// Accepts. Returns whether the server is over.
+    #[cold]
+    fn accept_now(&mut self) -> Result<bool, ServeError> {
         let Some(accept) = &mut self.accept else { return Ok(false) };
-        if !accept.due && accept.deadline.is_none_or(|deadline| deadline > self.now) {
-            return Ok(false);
-        }
         accept.due = false;
         self.deadline_moved = true;
         // The turns before this took their time: no clock of a new connection began before its accept.

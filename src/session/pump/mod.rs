@@ -36,6 +36,7 @@ pub(crate) trait Transport {
 }
 
 impl Transport for Stream {
+    #[inline]
     fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.recv(buf)
     }
@@ -44,6 +45,7 @@ impl Transport for Stream {
         self.recv_append(buf)
     }
 
+    #[inline]
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.send(bytes)
     }
@@ -214,8 +216,8 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn run(&mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
-        if ready == Ready::READ && received.is_none() && self.is_plain() {
-            return self.run_plainly();
+        if ready == Ready::READ && self.is_plain() {
+            return self.run_plainly(received);
         }
         if self.conn.is_done() {
             return self.over();
@@ -587,12 +589,17 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn wants(&mut self) -> Wants {
-        let is_set = self.wake_is_set || self.env.timeouts.idle.get().is_none();
-        if is_set && self.was_heard() && self.conn.has_told_of_silence() {
+        if self.was_heard() && self.need_not_tell_deadline() {
             return self.conn.wants_but_deadline(self.env);
         }
         self.conn.note_told();
         self.conn.wants(self.time())
+    }
+
+    /// Whether who was heard in this turn has a wake-up that comes early enough.
+    fn need_not_tell_deadline(&self) -> bool {
+        let is_set = self.wake_is_set || self.env.timeouts.idle.get().is_none();
+        is_set && self.conn.has_told_of_silence()
     }
 
     fn was_heard(&self) -> bool {

@@ -80,6 +80,11 @@ impl<T: Transport> Pump<'_, T> {
             return self.conn.measured(self.env, self.now);
         }
         let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
+        self.sent(result);
+    }
+
+    /// What came of offering the output.
+    pub(super) fn sent(&mut self, result: io::Result<usize>) {
         match result {
             Ok(n) => {
                 let around = surround!(self);
@@ -112,7 +117,13 @@ impl<T: Transport> Pump<'_, T> {
         if self.out.is_empty() {
             return Ok(0);
         }
-        let n = would_block_is_zero(self.io.send(self.out))?;
+        let result = self.io.send(self.out);
+        self.keep_rest(result)
+    }
+
+    /// The thread's own buffer was offered: keeps what is left of it.
+    pub(super) fn keep_rest(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        let n = would_block_is_zero(result)?;
         let left = self.out.len() - n;
         if left >= MOVE_OUTPUT {
             let out = std::mem::take(self.out);

@@ -3,8 +3,9 @@
 //! It leaves out what would find nothing to do, and is the whole turn from where that is not so any
 //! more.
 
-use super::{Pump, Transport};
-use crate::connection::{Phase, Ready, Turn};
+use super::{Got, Pump, Transport, surround};
+use crate::connection::{Phase, Ready, Turn, Wants};
+use std::io;
 
 impl<T: Transport> Pump<'_, T> {
     /// Whether nothing but bytes of the peer is to be looked after.
@@ -13,22 +14,77 @@ impl<T: Transport> Pump<'_, T> {
     }
 
     /// Reads, shows, and writes.
-    pub(super) fn run_plainly(&mut self) -> Turn {
+    pub(super) fn run_plainly(&mut self, received: Option<io::Result<usize>>) -> Turn {
         self.make_no_room();
-        self.read_once();
+        let result = received.unwrap_or_else(|| self.io.recv(self.input));
+        let got = self.take_read_plainly(result);
         let order = self.host.order();
-        if order.is_some() || !self.was_heard() || !self.is_plain() {
+        if order.is_some() || !got || !self.is_plain() {
             return self.end(order, Ready::READ, self.env.phase());
         }
-        self.flush();
+        if !self.flush_plainly() || !self.env.held.is_calm() {
+            return self.end_plainly();
+        }
+        if self.notes_idle() {
+            self.make_room();
+            if !self.conn.is_quiet() {
+                return self.finish();
+            }
+        }
+        if self.need_not_tell_deadline() {
+            return Turn::Wait(Wants::READ);
+        }
+        Turn::Wait(self.wants())
+    }
+
+    /// Whether the peer was heard.
+    fn take_read_plainly(&mut self, result: io::Result<usize>) -> bool {
+        match result {
+            Ok(n) if n > 0 => {
+                let bytes = &self.input[..n];
+                let mut around = surround!(self);
+                self.conn.data_plainly(bytes, &mut around);
+                self.now = around.now;
+                true
+            }
+            other => matches!(self.take_read(other), Got::Bytes(_)),
+        }
+    }
+
+    /// Offers the output, and tells whether the connection is as quiet as before.
+    fn flush_plainly(&mut self) -> bool {
+        let n = self.out.len();
+        if n == 0 {
+            return true;
+        }
+        if n >= self.env.limits.output_low {
+            // `on_writable` is due when it is written.
+            self.flush();
+            return false;
+        }
+        match self.io.send(self.out) {
+            Ok(sent) if sent == n => {
+                self.tally.add_sent(n);
+                self.out.clear();
+                true
+            }
+            other => {
+                let result = self.keep_rest(other);
+                self.sent(result);
+                false
+            }
+        }
+    }
+
+    /// What is left of a turn that was plain until the output was offered.
+    fn end_plainly(&mut self) -> Turn {
         if !self.conn.is_quiet() {
             self.settle();
         }
         self.make_room();
-        if !self.conn.is_quiet() {
-            return self.finish();
+        if self.conn.is_quiet() {
+            self.balance();
         }
-        self.balance();
         if !self.conn.is_quiet() {
             return self.finish();
         }
