@@ -22,7 +22,7 @@ pub(super) fn compare(extent: &Extent) {
     println!("| server | bytes | connections | time | CPU time | wait | recv | send | epoll_ctl |");
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     for (size, connections) in LOADS {
-        for name in ["epoll", "event-loop:1"] {
+        for name in ["epoll", "event-loop:1", "pool:2"] {
             Pair::start(name, size, connections).measure(extent);
         }
     }

@@ -14,8 +14,6 @@ pub(crate) struct Listeners {
     watched: Vec<Registration<Arc<Listener>>>,
 }
 
-const READ: Interest = Interest { read: true, write: false };
-
 impl Listeners {
     pub(crate) fn new(key: u64, mode: Mode) -> Self {
         Self { key, mode, watched: Vec::new() }
@@ -38,12 +36,15 @@ impl Listeners {
         }
         let (listeners, key) = (acceptor.listeners(), poller_key(self.key));
         if self.watched.len() == listeners.len() {
-            return self.watched.iter_mut().try_for_each(|listener| listener.set(key, READ));
+            return self
+                .watched
+                .iter_mut()
+                .try_for_each(|listener| listener.set(key, Interest::READ));
         }
         self.watched.clear();
         for listener in listeners {
             let poller = Arc::clone(reactor.poller());
-            self.watched.push(Registration::new(poller, listener, key, READ, self.mode)?);
+            self.watched.push(Registration::new(poller, listener, key, Interest::READ, self.mode)?);
         }
         Ok(())
     }

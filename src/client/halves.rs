@@ -33,7 +33,6 @@ impl Link {
     }
 }
 
-pub(super) const READABLE: Interest = Interest { read: true, write: false };
 pub(super) const WRITABLE: Interest = Interest { read: false, write: true };
 
 /// `None` where the call would have had to wait.
@@ -257,7 +256,7 @@ impl ReadHalf {
     }
 
     fn wait(&mut self, patience: &Patience) -> Result<bool, ClientError> {
-        let ready = self.link.wait(READABLE, patience.nearest().0);
+        let ready = self.link.wait(Interest::READ, patience.nearest().0);
         ready.map_err(|source| self.broken(source))
     }
 

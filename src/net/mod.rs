@@ -42,3 +42,7 @@ pub(crate) struct Interest {
     pub(crate) read: bool,
     pub(crate) write: bool,
 }
+
+impl Interest {
+    pub(crate) const READ: Interest = Interest { read: true, write: false };
+}

@@ -104,8 +104,7 @@ impl<S: Source> Registration<S> {
     /// As `set`, for a source from which everything was read: where it goes on to be watched for
     /// reading alone, and tells of what comes from here on by itself, there is nothing to do.
     pub(crate) fn set_drained(&mut self, key: usize, interest: Interest) -> io::Result<()> {
-        const READ: Interest = Interest { read: true, write: false };
-        if self.mode == Mode::Edge && interest == READ && interest == self.interest {
+        if self.mode == Mode::Edge && interest == Interest::READ && interest == self.interest {
             return Ok(());
         }
         self.set(key, interest)
@@ -191,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     const NONE: Interest = Interest { read: false, write: false };
-    const READ: Interest = Interest { read: true, write: false };
+    const READ: Interest = Interest::READ;
     const WRITE: Interest = Interest { read: false, write: true };
     const LONG: Option<Duration> = Some(Duration::from_secs(10));
     const SHORT: Option<Duration> = Some(Duration::from_millis(10));

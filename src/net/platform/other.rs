@@ -168,7 +168,7 @@ mod tests {
     use socket2::{Domain, Type};
     use std::net::{Ipv4Addr, SocketAddr};
 
-    const READ: Interest = Interest { read: true, write: false };
+    const READ: Interest = Interest::READ;
     const WRITE: Interest = Interest { read: false, write: true };
 
     fn listener() -> Socket {

@@ -26,6 +26,22 @@ pub(super) fn sixty_four_kib_come_back(stage: &Stage) -> Asked {
     Ok(())
 }
 
+pub(super) fn what_fills_buffers_comes_back_and_the_end_after_it(stage: &Stage) -> Asked {
+    // As long as some reads, to the byte: whether more has come cannot be told from their lengths.
+    let server = stage.serve(|_, _| Role::echo())?;
+    for kib in [16, 64, 128, 192, 256, 320] {
+        let mut client = server.connect()?;
+        let bytes = pattern(kib * 1024);
+        check!(client.exchange(&bytes)? == bytes, "{kib} KiB came back changed");
+        client.send(b"after it")?;
+        client.expect(b"after it")?;
+        check!(client.exchange(&bytes)? == bytes, "{kib} KiB came back changed");
+        client.finish()?;
+        client.expect_end()?;
+    }
+    Ok(())
+}
+
 pub(super) fn eight_mib_come_back_to_a_slow_reader(stage: &Stage) -> Asked {
     // The server's system takes little at a time, and the client reads in small pieces.
     let options = SocketOptions::new().with_send_buffer(Some(16 * 1024));

@@ -11,6 +11,7 @@ macro_rules! __conformance_questions {
         $crate::__conformance_each! { [$($callback)*] [$($first)*]
             any bytes a_byte_comes_back;
             any bytes sixty_four_kib_come_back;
+            any bytes what_fills_buffers_comes_back_and_the_end_after_it;
             any bytes eight_mib_come_back_to_a_slow_reader;
             any bytes a_mib_of_one_byte_comes_back;
             any bytes a_stream_may_come_in_any_pieces;
