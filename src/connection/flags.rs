@@ -98,6 +98,8 @@ const PEER: u8 = 3;
 /// The lower bit of the throttle, which is set while it is on.
 const THROTTLED: u8 = 4;
 const DRAIN: u8 = 3 << 4;
+/// Of the first byte: busy, paused, again, filled.
+const UNQUIET: u8 = 2 | 4 | 8 | 16;
 
 /// Questions of every turn, which are answered by a look at one or two bytes.
 impl Flags {
@@ -116,6 +118,11 @@ impl Flags {
     /// Neither paused nor throttled, and the peer has not finished.
     pub(super) fn is_in_full_flow(self) -> bool {
         !self.paused() && self.stages & (PEER | THROTTLED) == 0
+    }
+
+    /// In full flow, with nothing to be done but for what comes, and untold of any drain.
+    pub(super) fn is_quiet(self) -> bool {
+        (self.first & UNQUIET) | (self.stages & (PEER | THROTTLED | DRAIN)) == 0
     }
 }
 
@@ -198,6 +205,16 @@ mod tests {
     }
 
     #[test]
+    fn some_bits_break_the_quiet() {
+        let breaks = BITS.map(|(_, set)| {
+            let mut flags = Flags::default();
+            set(&mut flags, true);
+            !flags.is_quiet()
+        });
+        assert_eq!(breaks, [false, false, true, true, true, true, false, false, false]);
+    }
+
+    #[test]
     fn each_stage_is_told_from_every_other() {
         let mut flags = Flags::default();
         for peer in [PeerEnd::Followed, PeerEnd::Seen, PeerEnd::Unseen] {
@@ -215,6 +232,8 @@ mod tests {
                     assert_eq!(flags.was_told_to_drain(), drain != Drain::Untold);
                     let all = (flags.peer(), flags.throttle(), flags.drain());
                     assert_eq!(all, (peer, throttle, drain));
+                    let is_full = flags.is_in_full_flow();
+                    assert_eq!(flags.is_quiet(), is_full && drain == Drain::Untold);
                 }
             }
         }

@@ -77,6 +77,10 @@ enum State {
 /// What surrounds a connection while a callback of it may run.
 pub(crate) struct Around<'a> {
     pub(crate) out: &'a mut Vec<u8>,
+    /// What callbacks are shown, where they may send of it without a copy; empty otherwise.
+    pub(crate) lendable: &'a [u8],
+    /// So much of its beginning is to go out. `out` is empty unless this is 0.
+    pub(crate) lent: usize,
     pub(crate) env: &'a Env,
     pub(crate) facts: &'a dyn Facts,
     pub(crate) tally: &'a Tally,
@@ -287,9 +291,7 @@ impl Connection {
     /// Whether nothing is pending but bytes of the peer: nothing that a thread which blocks in a read
     /// would miss.
     pub(crate) fn is_quiet(&self) -> bool {
-        let f = &self.flags;
-        let is_calm = f.is_in_full_flow() && !(f.busy() || f.again() || f.filled());
-        self.is_plainly_open() && is_calm && !f.was_told_to_drain()
+        self.is_plainly_open() && self.flags.is_quiet()
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
@@ -391,9 +393,11 @@ impl Connection {
         }
     }
 
-    /// As [`data`](Self::data), for a connection that [is quiet](Self::is_quiet).
-    #[inline]
-    pub(crate) fn data_plainly(&mut self, bytes: &[u8], around: &mut Around<'_>) {
+    /// As [`data`](Self::data), of all that may be lent, for a connection that
+    /// [is quiet](Self::is_quiet).
+    #[inline(always)]
+    pub(crate) fn data_plainly(&mut self, around: &mut Around<'_>) {
+        let bytes = around.lendable;
         debug_assert!(self.is_quiet() && !bytes.is_empty());
         around.tally.add_received(bytes.len());
         self.flags.set_any_data(true);
@@ -702,6 +706,7 @@ impl Connection {
             high_mark: limits.output_high,
             hard_mark: limits.output_hard,
             out: around.out,
+            lendable: around.lendable,
             requests: &mut requests,
             outbox: &mut outbox,
             facts: around.facts,
@@ -714,6 +719,9 @@ impl Connection {
         around.tally.add_requests(served);
         if outbox.is_some() {
             self.extras().outbox = outbox;
+        }
+        if result.is_ok() {
+            around.lent = requests.lent;
         }
         match result {
             Ok(Ok(action)) => {

@@ -38,7 +38,7 @@ impl<'o, C: Codec> Replies<'o, C> {
     #[inline]
     pub fn send(&mut self, message: C::Message<'_>) -> Result<(), EncodeError> {
         match self.later {
-            None => self.codec.encode(message, self.cx.out),
+            None => self.codec.encode(message, self.cx.output()),
             Some(_) => self.send_behind(message),
         }
     }
@@ -51,7 +51,7 @@ impl<'o, C: Codec> Replies<'o, C> {
                 queue.append(&self.codec.encode_to_vec(message)?);
                 Ok(())
             }
-            None => self.codec.encode(message, self.cx.out),
+            None => self.codec.encode(message, self.cx.output()),
         }
     }
 
@@ -168,7 +168,7 @@ impl<C: Codec> Replies<'_, C> {
     /// output alone, however the requests were cut.
     #[inline]
     pub(super) fn keep(&mut self) {
-        self.cx.requests.kept = self.cx.out.len();
+        self.cx.requests.kept = self.cx.output().len();
     }
 
     /// As `keep`, for a request that is served next.
@@ -227,7 +227,7 @@ impl<C: Codec> Replies<'_, C> {
     pub(super) fn go_on(&mut self) -> Result<Option<Action>, BoxError> {
         let Some(later) = self.later.as_mut() else { return Ok(None) };
         if let Some(queue) = &later.queue {
-            queue.drain_into(self.cx.out)?;
+            queue.drain_into(self.cx.output())?;
         }
         self.go_on_streaming()?;
         let Some(later) = self.later.as_mut() else { return Ok(None) };

@@ -55,7 +55,10 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Context<'a> {
+    /// The output, but for what is [lent](Requests::lent): see [`output`](Context::output).
     pub(crate) out: &'a mut Vec<u8>,
+    /// What the callback was shown, where what it sends of that need not be copied.
+    pub(crate) lendable: &'a [u8],
     /// Output of earlier callbacks that the system has not taken yet.
     pub(crate) held: usize,
     pub(crate) high_mark: usize,
@@ -90,6 +93,9 @@ pub(crate) trait Facts {
 pub(crate) struct Requests {
     /// Most ask for nothing of this.
     pub(crate) asked: Option<Asked>,
+    /// So much of the beginning of `lendable` is sent from where it is. The output is empty unless this
+    /// is 0.
+    pub(crate) lent: usize,
     /// Output up to here is kept, should the callback panic: it answers what came before.
     pub(crate) kept: usize,
     /// How many requests this callback has served, if it says so.
@@ -118,6 +124,9 @@ impl Requests {
     }
 }
 
+/// What is shorter is copied sooner than it is lent.
+const WORTH_LENDING: usize = 4 * 1024;
+
 /// Whom the socket is given to after `into_stream`.
 pub(crate) type TakeStream = Box<dyn FnOnce(TakenStream) + Send>;
 
@@ -126,6 +135,7 @@ impl Context<'_> {
     pub(crate) fn reborrow(&mut self) -> Context<'_> {
         Context {
             out: self.out,
+            lendable: self.lendable,
             held: self.held,
             high_mark: self.high_mark,
             hard_mark: self.hard_mark,
@@ -140,19 +150,48 @@ impl Context<'_> {
     /// Appends to the output. It is written after the callback has returned, together with all
     /// that the callbacks of the same read sent.
     ///
-    /// It never blocks and never fails. The output grows as far as you make it: a reply larger
+    /// It never blocks and never fails. The bytes are copied, unless they are the first 4 KiB or more of what
+    /// [`on_data`](crate::Handler::on_data) was shown: those may leave from where they are. The output grows as far as you make it: a reply larger
     /// than the high mark is better sent in parts, from
     /// [`on_writable`](crate::Handler::on_writable). Messages of senders never come between two
     /// sends of one callback.
     #[inline]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.out.extend_from_slice(bytes.as_ref());
+        let bytes = bytes.as_ref();
+        if bytes.len() >= WORTH_LENDING && self.is_next_to_lend(bytes) {
+            self.requests.lent += bytes.len();
+        } else {
+            self.output().extend_from_slice(bytes);
+        }
+    }
+
+    /// The output, to append to.
+    #[inline]
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        if self.requests.lent > 0 {
+            self.copy_lent();
+        }
+        self.out
+    }
+
+    #[cold]
+    fn copy_lent(&mut self) {
+        let lent = std::mem::take(&mut self.requests.lent);
+        self.out.extend_from_slice(&self.lendable[..lent]);
+    }
+
+    /// Whether these are the very bytes that the callback was shown, from where it has sent the others
+    /// before them, and nothing else goes before.
+    #[inline]
+    fn is_next_to_lend(&self, bytes: &[u8]) -> bool {
+        let rest = &self.lendable[self.requests.lent..];
+        bytes.as_ptr() == rest.as_ptr() && bytes.len() <= rest.len() && self.out.is_empty()
     }
 
     /// How many bytes of output wait: what this callback sent, and what the system has not taken
     /// yet of the output before.
     pub fn pending(&self) -> usize {
-        self.held + self.out.len()
+        self.held + self.requests.lent + self.out.len()
     }
 
     /// Whether the output is below the high mark, or empty. Above it, the peer is not read until it has
@@ -198,6 +237,7 @@ impl Context<'_> {
     /// assert_eq!(Script::new(|_peer| Leaver).recv(b"leave").output(), b"news goodbye");
     /// ```
     pub fn append_pushed(&mut self) {
+        self.output(); // and nothing is lent any more
         if let Some(outbox) = self.outbox {
             outbox.drain_into(self.out, usize::MAX);
         }
@@ -322,7 +362,7 @@ impl Context<'_> {
 /// `write!` and friends append to the output, as [`Context::send`] does, and never fail.
 impl io::Write for Context<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.extend_from_slice(bytes);
+        self.send(bytes);
         Ok(bytes.len())
     }
 

@@ -10,6 +10,7 @@ mod faults;
 mod groups;
 mod held;
 mod layers;
+mod lent;
 mod order;
 mod output;
 mod probe;

@@ -17,6 +17,7 @@ const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 pub(crate) const SHUTDOWN_ENDS_READS: bool = true;
 
+#[inline(always)]
 pub(crate) fn recv(socket: &Socket, buf: &mut [u8], may_block: bool) -> io::Result<usize> {
     let flags = if may_block { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     loop {
@@ -41,6 +42,7 @@ pub(crate) fn recv_append(socket: &Socket, buf: &mut Vec<u8>) -> io::Result<usiz
     }
 }
 
+#[inline(always)]
 pub(crate) fn send(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | NO_SIGNAL) {

@@ -77,6 +77,8 @@ macro_rules! surround {
     ($pump:ident) => {
         crate::connection::Around {
             out: $pump.out,
+            lendable: &[],
+            lent: 0,
             env: $pump.env,
             facts: $pump.host,
             tally: $pump.tally,
@@ -139,6 +141,8 @@ pub(crate) struct Pump<'a, T> {
     pub(crate) now: Instant,
     pub(crate) input: &'a mut [u8],
     pub(crate) out: &'a mut Vec<u8>,
+    /// So much of the beginning of `input` goes out from where it is. `out` is empty unless this is 0.
+    lent: usize,
     /// The thread's watch for stalls, where there may be none and somebody is told of them.
     stalls: Option<&'a mut StallWatch>,
     clock: &'a CoarseClock,
@@ -184,6 +188,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             sent_before: tally.sent(),
             received_before: tally.received(),
             requests_before: 0,
+            lent: 0,
             wake_is_set: false,
             full: false,
             was_busy: false,

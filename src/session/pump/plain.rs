@@ -20,6 +20,7 @@ impl<T: Transport> Pump<'_, T> {
         let got = self.take_read_plainly(result);
         let order = self.host.order();
         if order.is_some() || !got || !self.is_plain() {
+            self.copy_lent();
             return self.end(order, Ready::READ, self.env.phase());
         }
         if !self.flush_plainly() || !self.env.held.is_calm() {
@@ -41,10 +42,11 @@ impl<T: Transport> Pump<'_, T> {
     fn take_read_plainly(&mut self, result: io::Result<usize>) -> bool {
         match result {
             Ok(n) if n > 0 => {
-                let bytes = &self.input[..n];
                 let mut around = surround!(self);
-                self.conn.data_plainly(bytes, &mut around);
+                around.lendable = &self.input[..n];
+                self.conn.data_plainly(&mut around);
                 self.now = around.now;
+                self.lent = around.lent;
                 true
             }
             other => matches!(self.take_read(other), Got::Bytes(_)),
@@ -53,27 +55,36 @@ impl<T: Transport> Pump<'_, T> {
 
     /// Offers the output, and tells whether the connection is as quiet as before.
     fn flush_plainly(&mut self) -> bool {
-        let n = self.out.len();
+        let bytes = if self.lent == 0 { &self.out[..] } else { &self.input[..self.lent] };
+        let n = bytes.len();
         if n == 0 {
             return true;
         }
-        if n >= self.env.limits.output_low {
-            // `on_writable` is due when it is written.
-            self.flush();
-            return false;
+        // `on_writable` is due then when it is written.
+        let fills = n >= self.env.limits.output_low;
+        if fills {
+            self.conn.filling(n, self.env);
         }
-        match self.io.send(self.out) {
+        match self.io.send(bytes) {
             Ok(sent) if sent == n => {
                 self.tally.add_sent(n);
                 self.out.clear();
-                true
+                self.lent = 0;
+                !fills
             }
             other => {
+                self.copy_lent();
                 let result = self.keep_rest(other);
                 self.sent(result);
                 false
             }
         }
+    }
+
+    /// What was to go out from the input buffer goes into the output: the input may be read into again.
+    fn copy_lent(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        self.out.extend_from_slice(&self.input[..lent]);
     }
 
     /// What is left of a turn that was plain until the output was offered.
