@@ -5,9 +5,8 @@ use super::threads::{MAX_THREADS, STUCK, ThreadOptions, Threads, check_count};
 use crate::acceptor::Acceptor;
 use crate::serve_error::ServeError;
 use crate::session::{Scratch, Session};
-use crossbeam_channel::bounded;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A thread for each connection.
 ///
@@ -80,9 +79,10 @@ impl Backend for ThreadPerConnection {
         acceptor.lower_ceiling(MAX_THREADS);
         acceptor.tell_of_thread_each();
         let mut threads = Threads::new(self.threads.clone(), 0);
+        let spare = Arc::new(Spare::default());
         while let Some(session) = acceptor.accept()? {
             threads.reap();
-            if let Err((session, error)) = start(&mut threads, session) {
+            if let Err((session, error)) = start(&mut threads, session, &spare) {
                 acceptor.refuse(*session, &error);
             }
         }
@@ -96,19 +96,49 @@ impl Backend for ThreadPerConnection {
     }
 }
 
-/// Starts a thread for a session. If there can be none, the session comes back: it is handed over
-/// only when the thread is there, since what a failed start was given is lost.
-fn start(threads: &mut Threads, session: Session) -> Result<(), (Box<Session>, io::Error)> {
-    let (hand_over, receive) = bounded::<Session>(1);
+/// The buffers of threads that have ended: to clear new ones costs more than the rest of their making.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Scratch>>);
+
+/// So many are kept.
+const SPARE: usize = 8;
+
+impl Spare {
+    fn take(&self) -> Scratch {
+        self.0.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
+
+    fn give(&self, mut scratch: Scratch) {
+        scratch.trim();
+        match self.0.lock() {
+            Ok(mut spare) if spare.len() < SPARE => spare.push(scratch),
+            _ => (),
+        }
+    }
+}
+
+/// Starts a thread for a session. If there can be none, the session comes back: what a failed start was
+/// given is lost, so it is given a place to look into.
+fn start(
+    threads: &mut Threads,
+    session: Session,
+    spare: &Arc<Spare>,
+) -> Result<(), (Box<Session>, io::Error)> {
+    let place = Arc::new(Mutex::new(Some(session)));
+    let take = |place: &Mutex<Option<Session>>| place.lock().ok()?.take();
+    let (theirs, spare) = (Arc::clone(&place), Arc::clone(spare));
     let started = threads.start(move || {
-        if let Ok(session) = receive.recv() {
-            session.run(&mut Scratch::new());
+        let session = take(&theirs);
+        drop(theirs);
+        if let Some(session) = session {
+            let mut scratch = spare.take();
+            session.run(&mut scratch);
+            spare.give(scratch);
         }
     });
-    if let Err(error) = started {
-        return Err((Box::new(session), error));
+    let Err(error) = started else { return Ok(()) };
+    match take(&place) {
+        Some(session) => Err((Box::new(session), error)),
+        None => Ok(()),
     }
-    // The thread cannot end before it has received.
-    let _ = hand_over.send(session);
-    Ok(())
 }

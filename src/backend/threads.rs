@@ -1,9 +1,9 @@
 //! Starting threads, and waiting for those that end.
 
+use super::slots::{Key, Slots};
 use crate::connection::drop_payload;
 use crate::serve_error::ConfigError;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,14 +76,17 @@ impl fmt::Debug for ThreadOptions {
 /// They tell when they end, so that joining never waits for one that is stuck.
 #[derive(Debug)]
 pub(crate) struct Threads {
-    options: ThreadOptions,
-    running: HashMap<usize, JoinHandle<()>>,
-    started: usize,
-    ended: (Sender<usize>, Receiver<usize>),
+    options: Arc<ThreadOptions>,
+    running: Slots<JoinHandle<()>>,
+    /// How many run.
+    count: usize,
+    /// The number of the next.
+    number: usize,
+    ended: (Sender<Key>, Receiver<Key>),
 }
 
 /// Tells, when it is dropped, that the thread has ended.
-struct Ended(Sender<usize>, usize);
+struct Ended(Sender<Key>, Key);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -94,7 +97,8 @@ impl Drop for Ended {
 impl Threads {
     /// `first` is the number of the first thread.
     pub(crate) fn new(options: ThreadOptions, first: usize) -> Self {
-        Self { options, running: HashMap::new(), started: first, ended: unbounded() }
+        let (options, running) = (Arc::new(options), Slots::new());
+        Self { options, running, count: 0, number: first, ended: unbounded() }
     }
 
     /// Starts a thread.
@@ -102,27 +106,28 @@ impl Threads {
     /// # Errors
     /// As `std::thread::Builder::spawn`. Note that "out of threads" has the kind `WouldBlock`.
     pub(crate) fn start(&mut self, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let number = self.started;
-        let ended = self.ended.0.clone();
-        let options = self.options.clone();
+        let number = self.number;
+        let (ended, key) = (self.ended.0.clone(), self.running.next_key());
+        let options = Arc::clone(&self.options);
         let mut builder = Builder::new().name(format!("{}-{number}", options.name));
         if let Some(size) = options.stack_size {
             builder = builder.stack_size(size);
         }
         let thread = builder.spawn(move || {
-            let _ended = Ended(ended, number);
+            let _ended = Ended(ended, key);
             options.greet(number);
             body();
         })?;
-        self.running.insert(number, thread);
-        self.started += 1;
+        self.running.insert(thread);
+        self.count += 1;
+        self.number += 1;
         Ok(())
     }
 
     /// Joins those that have ended.
     pub(crate) fn reap(&mut self) {
-        while let Ok(number) = self.ended.1.try_recv() {
-            self.join(number);
+        while let Ok(key) = self.ended.1.try_recv() {
+            self.join(key);
         }
     }
 
@@ -130,18 +135,19 @@ impl Threads {
     /// themselves.
     pub(crate) fn join_all(&mut self, patience: Option<Duration>) {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        while !self.running.is_empty() {
+        while self.count > 0 {
             let ended = match until {
                 Some(until) => self.ended.1.recv_deadline(until).ok(),
                 None => self.ended.1.recv().ok(),
             };
-            let Some(number) = ended else { return };
-            self.join(number);
+            let Some(key) = ended else { return };
+            self.join(key);
         }
     }
 
-    fn join(&mut self, number: usize) {
-        if let Some(thread) = self.running.remove(&number) {
+    fn join(&mut self, key: Key) {
+        if let Some(thread) = self.running.remove(key) {
+            self.count -= 1;
             // The panics of handlers and of the start hook are caught long before.
             let _ = thread.join();
         }
