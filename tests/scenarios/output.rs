@@ -219,3 +219,24 @@ fn what_senders_push_counts_for_on_writable_too() {
     script.settle();
     assert_eq!(log.take(), ["open", "writable"]);
 }
+
+/// A little may be taken although the peer has read nothing, and that is no progress.
+#[test]
+fn output_that_waits_is_not_offered_before_there_is_room_for_it() {
+    let log = Log::default();
+    let script = || {
+        let mut script = Probe::echo(&log).script().by_hand();
+        script.settle().block_output().recv(b"echo").turn_with(Ready::READ);
+        assert_eq!((script.held().output, script.sends()), (4, 1));
+        script
+    };
+    let mut stalled = script();
+    stalled.accept_output(1).advance(29 * SECOND).turn_with(Ready::NONE);
+    assert_eq!((stalled.sent(), stalled.sends()), (0, 1));
+    stalled.advance(SECOND).turn_with(Ready::NONE);
+    assert_eq!(stalled.close_kind(), Some(CloseKind::WriteTimeout));
+
+    let mut written = script();
+    written.accept_output(1).turn_with(Ready::WRITE);
+    assert_eq!((written.sent(), written.sends()), (1, 2));
+}

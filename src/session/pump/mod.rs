@@ -238,6 +238,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         // Who keeps the clocks late must find out first whether the peer would have been in time.
         if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
             self.flush_held();
+        } else {
+            // The poller tells when there is room. A little may have come free without the peer having
+            // read a byte, and that must not pass for progress.
+            self.full = self.conn.has_output() && phase < Phase::Killing;
         }
         self.obey(signals);
         if self.conn.wants_again(self.env) {
