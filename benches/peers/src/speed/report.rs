@@ -16,6 +16,8 @@ pub struct Conditions {
     pub command: String,
     pub machine: String,
     pub pinned: bool,
+    /// Apart from all other connections of the machine.
+    pub own_network: bool,
     pub rounds: usize,
     pub seconds: f64,
     /// Of the idle connections, one in so many.
@@ -110,6 +112,10 @@ fn under(text: &mut String, conditions: &Conditions) {
         true => "the server on core 0, the load on core 1",
         false => "server and load not pinned",
     };
+    let network = match conditions.own_network {
+        true => " in a network namespace of their own, with 1,024 sockets in TIME-WAIT at most",
+        false => "",
+    };
     let lacking = match &conditions.lacking()[..] {
         [] => String::new(),
         some => format!(" **Not to be published: it lacks {}.**", some.join(", ")),
@@ -119,7 +125,7 @@ fn under(text: &mut String, conditions: &Conditions) {
     let _ = write!(
         text,
         "\n```sh\n{command}\n```\n\nMeasured on {date} at commit {commit}, {machine}; {rounds} \
-         rounds of {seconds} s, in which all take turns in another order each; {pinned}. A closed \
+         rounds of {seconds} s, in which all take turns in another order each; {pinned}{network}. A closed \
          loop that checks every byte.{lacking} {}.\n\nThe baseline `epoll` is a level-triggered loop \
          by hand. What is called `again` is the same program once more: what it is off 1.00, and \
          its interval, is the noise. Intervals hold the median in 95 of 100 cases.\n",
