@@ -1,5 +1,5 @@
 //! A request that is answered from what came allocates nothing, on any backend: neither bytes nor
-//! pipelined frames.
+//! pipelined frames. And connections that come and go leave nothing that grows.
 //!
 //! The allocator of this program counts what the server's own threads allocate (and give back, and
 //! resize), and those alone.
@@ -182,4 +182,40 @@ fn echoes_on_a_thread_of_its_own_allocate_nothing() {
 #[cfg_attr(windows, ignore = "the poller allocates for each registration that is armed again")]
 fn echoes_on_a_pool_allocate_nothing() {
     check(2, |hook| ThreadPool::new(2).on_thread_start(hook));
+}
+
+/// A list with an entry for each connection that there ever was would be larger by far in the end.
+const COME_AND_GO: usize = 3_000;
+const LARGEST: usize = COME_AND_GO;
+
+fn check_short_connections<B: Backend>(backend: impl Fn(Hook) -> B) {
+    let counter = Counter::new();
+    let server = Server::builder().backend(backend(counter.hook())).bind("127.0.0.1:0").unwrap();
+    let meeting = Arc::new(Barrier::new(1));
+    let server = server.spawn(move |_| Echo(Arc::clone(&meeting))).unwrap();
+    let addr = server.local_addrs()[0].as_tcp().unwrap();
+    let come_and_go = |n| {
+        counter.take_largest();
+        (0..n).for_each(|_| exchange_all(BYTES, &mut [connect(addr)], PLAIN, MIN));
+        counter.take_largest()
+    };
+    // The first of them make room for all.
+    come_and_go(100);
+    let largest = come_and_go(COME_AND_GO);
+    assert!((1..LARGEST).contains(&largest), "{largest} bytes at once");
+}
+
+#[test]
+fn connections_that_come_and_go_leave_nothing_in_a_loop() {
+    check_short_connections(|hook| EventLoop::new().on_thread_start(hook));
+}
+
+#[test]
+fn connections_that_come_and_go_leave_nothing_in_a_portable_loop() {
+    check_short_connections(|hook| EventLoop::new().portable(true).on_thread_start(hook));
+}
+
+#[test]
+fn connections_that_come_and_go_leave_nothing_in_a_pool() {
+    check_short_connections(|hook| ThreadPool::new(2).on_thread_start(hook));
 }

@@ -36,11 +36,12 @@ impl Key {
     }
 }
 
-/// Slots of one thread, in chunks: growing moves nothing and wastes little.
+/// Slots of one thread, in chunks: growing moves nothing and wastes little. Who leaves a slot may leave
+/// something to the next in it.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
+pub(crate) struct Slots<T, L = ()> {
     chunks: Vec<Vec<Slot<T>>>,
-    free: Vec<u32>,
+    free: Vec<(u32, L)>,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,7 @@ struct Slot<T> {
 
 const CHUNK: usize = 256;
 
-impl<T> Slots<T> {
+impl<T, L: Copy + Default> Slots<T, L> {
     /// What one value takes.
     #[cfg(test)]
     pub(crate) const SIZE: usize = size_of::<Slot<T>>();
@@ -62,14 +63,21 @@ impl<T> Slots<T> {
 
     /// The key that the next insert will give.
     pub(crate) fn next_key(&mut self) -> Key {
+        self.next_free().0
+    }
+
+    /// What the last in the slot of [`next_key`](Self::next_key) has left.
+    pub(crate) fn left(&mut self) -> L {
+        self.next_free().1
+    }
+
+    fn next_free(&mut self) -> (Key, L) {
         if self.free.is_empty() {
             self.grow();
         }
-        let index = *self.free.last().expect("there is room after growing");
-        Key {
-            index,
-            generation: self.slot_mut(index).map_or(FIRST_GENERATION, |slot| slot.generation),
-        }
+        let (index, left) = *self.free.last().expect("there is room after growing");
+        let generation = self.slot_mut(index).map_or(FIRST_GENERATION, |slot| slot.generation);
+        (Key { index, generation }, left)
     }
 
     /// Fills the slot of [`next_key`](Self::next_key).
@@ -94,10 +102,15 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        self.remove_leaving(key, |_| L::default())
+    }
+
+    /// Removes, and asks what is left to the next.
+    pub(crate) fn remove_leaving(&mut self, key: Key, left: impl FnOnce(&T) -> L) -> Option<T> {
         let slot = self.slot_mut(key.index).filter(|slot| key.fits(slot.generation))?;
         let value = slot.value.take()?;
         slot.generation = next_generation(slot.generation);
-        self.free.push(key.index);
+        self.free.push((key.index, left(&value)));
         Some(value)
     }
 
@@ -107,7 +120,7 @@ impl<T> Slots<T> {
             (0..CHUNK).map(|_| Slot { generation: FIRST_GENERATION, value: None }).collect();
         self.chunks.push(chunk);
         // The lowest number is taken first, so that chunks fill up from the front.
-        self.free.extend((first..first + CHUNK).rev().map(|index| index as u32));
+        self.free.extend((first..first + CHUNK).rev().map(|index| (index as u32, L::default())));
     }
 
     fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
@@ -133,7 +146,7 @@ mod tests {
         fn an_old_key_never_finds_a_new_value(
             steps in proptest::collection::vec(any::<(bool, u8)>(), 0..500),
         ) {
-            let mut slots = Slots::new();
+            let mut slots = Slots::<usize>::new();
             let mut alive: Vec<(Key, usize)> = Vec::new();
             let mut gone: Vec<Key> = Vec::new();
             for (number, (insert, which)) in steps.into_iter().enumerate() {
@@ -153,6 +166,19 @@ mod tests {
                     prop_assert_eq!(Key::from_u64(key.to_u64()), *key);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_for_the_next_in_the_slot() {
+        let mut slots = Slots::<char, u8>::new();
+        assert_eq!(slots.left(), 0);
+        let (a, b) = (slots.insert('a'), slots.insert('b'));
+        assert_eq!(slots.remove_leaving(a, |_| 7), Some('a'));
+        assert_eq!(slots.remove_leaving(b, |_| 8), Some('b'));
+        for (index, left) in [(b.index, 8), (a.index, 7), (2, 0)] {
+            assert_eq!((slots.next_key().index, slots.left()), (index, left));
+            slots.insert('c');
         }
     }
 }

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 ///
 /// It is lazy: a session remembers for when its wake-up is set. A deadline that moves away leaves
 /// the wake-up where it is; the session is asked then, and says when to ask again. Only a deadline
-/// that comes nearer sets another wake-up.
+/// that comes nearer sets another wake-up. One that outlives its session is the next one's in the same
+/// slot: so there are as many as slots, however many connections have come and gone.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<WakeUp>>,
     /// The nearest of them, which is asked for again and again.
     next: Option<Instant>,
+    /// The latest wake-up that was taken. All up to there were.
+    passed: u64,
     /// What was set last: deadlines by the coarse clock are the same for everybody within a tick.
     last: Option<(Instant, Moment)>,
 }
@@ -134,7 +137,14 @@ impl Timers {
         }
         let Reverse(due) = self.heap.pop()?;
         self.next = self.heap.peek().map(|Reverse(next)| next.at().instant());
+        self.passed = self.passed.max(due.at().get());
         Some((due.slot(), due.at()))
+    }
+
+    /// What a new session takes over from the last one in its slot.
+    pub(crate) fn inherited(&self, mut left: TimerState) -> TimerState {
+        left.forget_until(self.passed);
+        left
     }
 }
 
@@ -230,6 +240,28 @@ mod tests {
         assert_eq!(slot, KEY.index);
         assert!(state.fires(at));
         assert!(!state.fires(at));
+    }
+
+    #[test]
+    fn a_wake_up_that_is_left_is_the_next_ones_until_it_has_passed() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut timers = Timers::default();
+        let mut left = TimerState::default();
+        for second in 0..1000 {
+            let mut state = timers.inherited(left);
+            while let Some((_, moment)) = timers.pop_due(at(second)) {
+                state.fires(moment);
+            }
+            // Its own comes later, or is set.
+            timers.set(KEY, &mut state, Some(at(second + 10)));
+            assert!(state.is_set() && !state.is_later_than(at(second + 10)));
+            assert!(timers.heap.len() <= 2, "{}", timers.heap.len());
+            left = state;
+        }
+        // Nobody was in the slot when it came.
+        while timers.pop_due(at(5000)).is_some() {}
+        assert!(!timers.inherited(left).is_set());
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Alarm {
         }
     }
 
+    /// For when it is set, or was last.
+    #[cfg(test)]
+    pub(crate) fn set_for(&self) -> Option<Instant> {
+        self.set_for
+    }
+
     #[cold]
     fn move_to(&mut self, deadline: Instant) -> io::Result<()> {
         self.timer.set(deadline.saturating_duration_since(Instant::now()))?;

@@ -11,9 +11,10 @@ use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often the threads of one server have asked the allocator for anything.
+/// How often the threads of one server have asked the allocator for anything, and the most that they
+/// have asked for at once.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicUsize);
+pub(crate) struct Counter(AtomicUsize, AtomicUsize);
 
 impl Counter {
     /// One for a server. It stays for ever, since a thread's last words may come late; that it is
@@ -34,6 +35,12 @@ impl Counter {
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// The most bytes that they have asked for at once since this was asked last.
+    #[allow(dead_code, reason = "not everybody asks")]
+    pub(crate) fn take_largest(&self) -> usize {
+        self.1.swap(0, Ordering::SeqCst)
+    }
 }
 
 thread_local! {
@@ -46,10 +53,11 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn count() {
+fn count(size: usize) {
     // A thread whose locals are gone is past its work for a server.
     if let Ok(Some(counter)) = MINE.try_with(Cell::get) {
         counter.0.fetch_add(1, Ordering::SeqCst);
+        counter.1.fetch_max(size, Ordering::SeqCst);
     }
 }
 
@@ -57,25 +65,25 @@ fn count() {
 // allocates nothing: the thread-local is a constant without a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract, which is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
+        count(0);
         // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }

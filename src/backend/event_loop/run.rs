@@ -27,7 +27,7 @@ const LISTENER_RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Loop {
     mailboxes: Arc<[Arc<Mailbox>]>,
     me: Arc<Mailbox>,
-    sessions: Slots<Entry>,
+    sessions: Slots<Entry, TimerState>,
     timers: Timers,
     alarm: Option<Alarm>,
     /// The next deadline may not be the one that the alarm is set for.
@@ -198,7 +198,7 @@ impl Loop {
 
     fn remove(&mut self, key: Key) {
         // Dropping the registration deletes it before the descriptor is closed.
-        if self.sessions.remove(key).is_some() {
+        if self.sessions.remove_leaving(key, |entry| entry.timer).is_some() {
             self.me.load.fetch_sub(1, Ordering::Relaxed);
             // Who took its socket out was called, which is nothing that the next callback took.
             self.now = Instant::now();
@@ -260,7 +260,8 @@ impl Loop {
         let registered =
             Registration::new(poller, session, place, Interest::default(), Mode::Level);
         if let Ok(session) = registered {
-            let entry = Entry { session, timer: TimerState::default(), listed: false };
+            let timer = self.timers.inherited(self.sessions.left());
+            let entry = Entry { session, timer, listed: false };
             self.sessions.insert(entry);
             self.turn(key, Ready::NONE);
         }

@@ -56,13 +56,14 @@ impl Clock {
         }
         let mut set = self.lock();
         let is_nearest = set.timers.set(key, state, deadline);
-        self.note_nearest(&mut set);
+        self.note_nearest(&mut set, None);
         drop(set);
         is_nearest && !self.is_alarmed()
     }
 
-    /// Takes one wake-up that was due `by` then, and tells for which slot.
-    pub(super) fn due(&self, by: Instant) -> Option<(u32, Moment)> {
+    /// Takes one wake-up that was due `by` then, and tells for which slot, and whether there are more.
+    /// Nobody else is told of those: the caller takes them too, or sees to it that somebody does.
+    pub(super) fn due(&self, by: Instant) -> Option<(u32, Moment, bool)> {
         if !self.may_be_due() {
             return None;
         }
@@ -75,8 +76,9 @@ impl Clock {
             // There may be more.
             self.went_off.store(true, Ordering::SeqCst);
         }
-        self.note_nearest(&mut set);
-        due
+        let more = set.timers.next().filter(|next| due.is_some() && *next <= by);
+        self.note_nearest(&mut set, more);
+        due.map(|(slot, at)| (slot, at, more.is_some()))
     }
 
     /// Whether it is worth while to ask what is due.
@@ -131,11 +133,13 @@ impl Clock {
         self.is_alarmed.load(Ordering::SeqCst)
     }
 
-    fn note_nearest(&self, set: &mut MutexGuard<'_, Set>) {
+    /// The alarm need not go off for what is being `taken`: thousands may be due at once.
+    fn note_nearest(&self, set: &mut MutexGuard<'_, Set>, taken: Option<Instant>) {
         let nearest = set.timers.next();
+        let unalarmed = nearest.filter(|_| taken.is_none());
         let alarm = set.alarm.as_mut();
         let is_alarmed = alarm.is_some_and(|alarm| {
-            nearest.is_none_or(|nearest| alarm.set(nearest, Instant::now()).is_ok())
+            unalarmed.is_none_or(|nearest| alarm.set(nearest, Instant::now()).is_ok())
         });
         let nearest = nearest.map_or(NEVER, |at| self.micros(at));
         self.nearest.store(nearest, Ordering::SeqCst);
@@ -181,11 +185,35 @@ mod tests {
             clock.set(KEY, &mut far, Some(now + FAR));
             clock.set(KEY, &mut near, Some(now - PAST));
             clock.go_off();
-            assert_eq!(clock.due(Instant::now()).map(|(slot, _)| slot), Some(KEY.index));
+            let due = clock.due(Instant::now());
+            assert_eq!(due.map(|(slot, _, more)| (slot, more)), Some((KEY.index, false)));
             assert_eq!(clock.due(Instant::now()), None);
             clock.forget_taken(&mut near);
             clock.forget_taken(&mut far);
             assert_eq!((near.is_set(), far.is_set()), (false, true));
+        }
+    }
+
+    /// To set it costs more than all else.
+    #[test]
+    fn the_alarm_is_not_set_while_more_is_due() {
+        for clock in clocks() {
+            let now = Instant::now();
+            for _ in 0..100 {
+                clock.set(KEY, &mut TimerState::default(), Some(now - PAST));
+            }
+            clock.set(KEY, &mut TimerState::default(), Some(now + FAR));
+            clock.go_off();
+            let set_for = || clock.lock().alarm.as_ref().map(Alarm::set_for);
+            let before = set_for();
+            for left in (0..100).rev() {
+                assert!(clock.may_be_due());
+                let (_, _, more) = clock.due(now).unwrap();
+                assert_eq!(more, left > 0);
+                assert_eq!(set_for() == before, more || before.is_none(), "{left}");
+            }
+            assert_eq!(clock.due(now), None);
+            assert!(!clock.may_be_due());
         }
     }
 

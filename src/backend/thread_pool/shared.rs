@@ -168,7 +168,7 @@ impl Shared {
 
     /// Takes on a connection: its first turn is some worker's.
     fn adopt(&self, mut session: Session) {
-        let (Some(key), Some(me)) = (self.slots.take(), self.me.upgrade()) else {
+        let (Some((key, timer)), Some(me)) = (self.slots.take(), self.me.upgrade()) else {
             return self.acceptor.refuse(session, &io::Error::other("the pool is full"));
         };
         let Some(slot) = self.slots.get(key) else { return };
@@ -183,7 +183,7 @@ impl Shared {
             self.reactor.shared_mode(),
         );
         if let Ok(session) = registered {
-            *slot.entry() = Some(Entry { session, timer: TimerState::default() });
+            *slot.entry() = Some(Entry { session, timer });
             slot.set(key, State::Queued);
             self.enqueue(key);
         }
@@ -318,7 +318,7 @@ impl Shared {
 
     /// This worker may be held up from here on, and there is more to do: if nobody watches it,
     /// one who waits for events sees to the rest.
-    fn cover(&self, number: usize) {
+    pub(super) fn cover(&self, number: usize) {
         if !self.pace.is_covered(number) {
             self.rouse();
         }

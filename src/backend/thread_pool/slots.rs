@@ -51,7 +51,8 @@ pub(super) struct SharedSlots {
 }
 
 struct Free {
-    list: Vec<u32>,
+    /// With the wake-up that the last session in it has left.
+    list: Vec<(u32, TimerState)>,
     chunks: usize,
 }
 
@@ -78,29 +79,32 @@ impl SharedSlots {
         Some((Key { index, generation: slot.generation() }, slot))
     }
 
-    /// Takes a free slot, and says which. `None` if there are no more.
-    pub(super) fn take(&self) -> Option<Key> {
+    /// Takes a free slot, and says which, and what wake-up was left for it, which may have passed. `None`
+    /// if there are no more.
+    pub(super) fn take(&self) -> Option<(Key, TimerState)> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.list.is_empty() {
             let chunk = free.chunks;
             self.chunks.get(chunk)?.get_or_init(|| (0..CHUNK).map(|_| Slot::new()).collect());
             free.chunks += 1;
             let first = chunk * CHUNK;
-            free.list.extend((first..first + CHUNK).rev().map(|index| index as u32));
+            free.list.extend(
+                (first..first + CHUNK).rev().map(|index| (index as u32, TimerState::default())),
+            );
         }
-        let index = free.list.pop()?;
+        let (index, left) = free.list.pop()?;
         drop(free);
         let generation = self.get(Key { index, generation: 0 })?.generation();
-        Some(Key { index, generation })
+        Some((Key { index, generation }, left))
     }
 
-    /// Gives back a slot whose entry was taken out.
-    pub(super) fn give_back(&self, key: Key) {
+    /// Gives back a slot whose entry was taken out, with the wake-up that is left.
+    pub(super) fn give_back(&self, key: Key, left: TimerState) {
         let Some(slot) = self.get(key) else { return };
         // The slot's own: a key that comes from a poller may not have it.
         let next = next_generation(slot.generation());
         slot.word.store(word(next, State::Free), Ordering::SeqCst);
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).list.push(key.index);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).list.push((key.index, left));
     }
 
     /// All slots that were ever used.
@@ -175,11 +179,11 @@ mod tests {
     #[test]
     fn a_slot_that_was_given_back_knows_its_old_key_no_more() {
         let slots = SharedSlots::new();
-        let old = slots.take().unwrap();
+        let (old, _) = slots.take().unwrap();
         slots.get(old).unwrap().set(old, State::Idle);
         assert_eq!(slots.get(old).unwrap().change(old, |_| None), Some(State::Idle));
-        slots.give_back(old);
-        let new = slots.take().unwrap();
+        slots.give_back(old, TimerState::default());
+        let (new, _) = slots.take().unwrap();
         assert_eq!((new.index, new.generation), (old.index, old.generation + 1));
         slots.get(new).unwrap().set(new, State::Idle);
         let stale = slots.get(old).unwrap().change(old, |_| Some(State::Queued));
@@ -190,7 +194,7 @@ mod tests {
     #[test]
     fn slots_come_in_order_and_beyond_one_chunk() {
         let slots = SharedSlots::new();
-        let taken: Vec<u32> = (0..2 * CHUNK).map(|_| slots.take().unwrap().index).collect();
+        let taken: Vec<u32> = (0..2 * CHUNK).map(|_| slots.take().unwrap().0.index).collect();
         assert!(taken.into_iter().eq(0..2 * CHUNK as u32));
         assert_eq!(slots.iter().count(), 2 * CHUNK);
     }

@@ -96,7 +96,7 @@ impl<'a> Worker<'a> {
         }
         // What becomes due meanwhile comes later: sockets have their turn before.
         let by = Instant::now();
-        while let Some((index, at)) = self.shared.clock.due(by) {
+        while let Some((index, at, is_more)) = self.shared.clock.due(by) {
             let Some((key, slot)) = self.shared.slots.find(index) else { continue };
             // Whoever else has it, or takes it from the queue, sees what is due.
             if slot.change(key, claim) == Some(State::Idle) {
@@ -105,6 +105,9 @@ impl<'a> Worker<'a> {
                 // unless somebody has left something meanwhile.
                 let given_back = |state| (state == State::Running).then_some(State::Idle);
                 if fires || slot.change(key, given_back) != Some(State::Running) {
+                    if is_more {
+                        self.shared.cover(self.number);
+                    }
                     self.run(slot, key, if fires { NOTHING } else { SOMETHING });
                 }
             }
@@ -136,11 +139,12 @@ impl<'a> Worker<'a> {
             let took = self.scratch.now().saturating_duration_since(now);
             self.shared.pace.count_turn(self.number, took);
             let Some(wants) = wants else {
+                let left = entry.timer;
                 let ended = guard.take();
                 drop(guard);
                 // Deleted from the poller, then closed, and only then is the slot free.
                 drop(ended);
-                return self.shared.slots.give_back(key);
+                return self.shared.slots.give_back(key, left);
             };
             self.shared.set_timer(key, &mut entry.timer, wants.deadline);
             drop(guard);
