@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// It is lazy: a session remembers for when its wake-up is set. A deadline that moves away leaves
 /// the wake-up where it is; the session is asked then, and says when to ask again. Only a deadline
 /// that comes nearer sets another wake-up. One that outlives its session is the next one's in the same
-/// slot: so there are as many as slots, however many connections have come and gone.
+/// slot, so that what comes and goes leaves none behind.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<WakeUp>>,

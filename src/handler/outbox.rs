@@ -150,6 +150,11 @@ impl Outbox {
         std::mem::take(&mut state.signals)
     }
 
+    /// Whether messages wait.
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.lock().messages.is_empty()
+    }
+
     /// A turn ends. `false` if something came meanwhile that the turn must still look at; the
     /// session then stays awake. Messages alone do not count while the output is `full`.
     pub(crate) fn end(&self, held: usize, full: bool) -> bool {

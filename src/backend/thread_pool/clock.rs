@@ -56,9 +56,9 @@ impl Clock {
         }
         let mut set = self.lock();
         let is_nearest = set.timers.set(key, state, deadline);
-        self.note_nearest(&mut set, None);
+        let is_seen_to = self.note_nearest(&mut set);
         drop(set);
-        is_nearest && !self.is_alarmed()
+        is_seen_to || is_nearest && !self.is_alarmed()
     }
 
     /// Takes one wake-up that was due `by` then, and tells for which slot, and whether there are more.
@@ -76,9 +76,9 @@ impl Clock {
             // There may be more.
             self.went_off.store(true, Ordering::SeqCst);
         }
-        let more = set.timers.next().filter(|next| due.is_some() && *next <= by);
-        self.note_nearest(&mut set, more);
-        due.map(|(slot, at)| (slot, at, more.is_some()))
+        let is_more = set.timers.next().is_some_and(|next| next <= by);
+        self.note_nearest(&mut set);
+        due.map(|(slot, at)| (slot, at, is_more))
     }
 
     /// Whether it is worth while to ask what is due.
@@ -101,10 +101,11 @@ impl Clock {
         self.went_off.store(true, Ordering::SeqCst);
     }
 
-    /// A worker is about to wait: until when at most.
+    /// A worker is about to wait, and whoever rings for one from here on knows of it: until when at
+    /// most. Not at all, if the alarm went off and nobody has come to that yet.
     pub(super) fn begin_wait(&self, worker: usize) -> Option<Instant> {
         if self.is_alarmed() {
-            return None;
+            return self.went_off.load(Ordering::SeqCst).then(Instant::now);
         }
         let nearest = self.nearest.load(Ordering::SeqCst);
         self.waits_until[worker].store(nearest, Ordering::SeqCst);
@@ -133,17 +134,24 @@ impl Clock {
         self.is_alarmed.load(Ordering::SeqCst)
     }
 
-    /// The alarm need not go off for what is being `taken`: thousands may be due at once.
-    fn note_nearest(&self, set: &mut MutexGuard<'_, Set>, taken: Option<Instant>) {
-        let nearest = set.timers.next();
-        let unalarmed = nearest.filter(|_| taken.is_none());
-        let alarm = set.alarm.as_mut();
-        let is_alarmed = alarm.is_some_and(|alarm| {
-            unalarmed.is_none_or(|nearest| alarm.set(nearest, Instant::now()).is_ok())
-        });
+    /// Sees to it that somebody looks when the nearest is due. Returns whether it is, and somebody who has
+    /// found others due will come to it: to set the alarm once more costs more than all else, and
+    /// thousands may be due at once.
+    fn note_nearest(&self, set: &mut MutexGuard<'_, Set>) -> bool {
+        let (nearest, now) = (set.timers.next(), Instant::now());
+        let is_seen_to = self.went_off.load(Ordering::SeqCst)
+            && self.is_alarmed()
+            && nearest.is_some_and(|nearest| nearest <= now);
+        if !is_seen_to {
+            let is_alarmed = set
+                .alarm
+                .as_mut()
+                .is_some_and(|alarm| nearest.is_none_or(|nearest| alarm.set(nearest, now).is_ok()));
+            self.is_alarmed.store(is_alarmed, Ordering::SeqCst);
+        }
         let nearest = nearest.map_or(NEVER, |at| self.micros(at));
         self.nearest.store(nearest, Ordering::SeqCst);
-        self.is_alarmed.store(is_alarmed, Ordering::SeqCst);
+        is_seen_to
     }
 
     /// Rounded down: a wait that ends too early is begun again.
@@ -210,10 +218,17 @@ mod tests {
                 assert!(clock.may_be_due());
                 let (_, _, more) = clock.due(now).unwrap();
                 assert_eq!(more, left > 0);
+                // Whoever was asked says when to ask again.
+                let told = clock.set(KEY, &mut TimerState::default(), Some(now + FAR));
+                assert_eq!(told, more && clock.is_alarmed(), "somebody waits for nothing");
                 assert_eq!(set_for() == before, more || before.is_none(), "{left}");
+                // Who is about to wait looks first.
+                let is_left = clock.begin_wait(0).is_some_and(|until| until <= Instant::now());
+                assert!(is_left || !clock.is_alarmed());
             }
             assert_eq!(clock.due(now), None);
             assert!(!clock.may_be_due());
+            assert!(clock.begin_wait(0).is_none_or(|until| until > Instant::now()));
         }
     }
 

@@ -234,14 +234,13 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         self.was_busy = self.conn.begin_turn(self.time().tick());
         self.make_no_room();
-        self.begin();
         // Who keeps the clocks late must find out first whether the peer would have been in time.
         if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
+            self.begin();
             self.flush_held();
         } else {
-            // The poller tells when there is room. A little may have come free without the peer having
-            // read a byte, and that must not pass for progress.
-            self.full = self.conn.has_output() && phase < Phase::Killing;
+            self.full = self.waits_for_room(signals, phase);
+            self.begin();
         }
         self.obey(signals);
         if self.conn.wants_again(self.env) {
@@ -254,6 +253,16 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         let order = self.host.order();
         self.end(order, ready, phase)
+    }
+
+    /// Whether nobody wants anything in a turn without an event, which a clock has brought then, and output
+    /// waits, of which the poller will tell when there is room. A little may have come free without the peer
+    /// having read a byte, and that must not pass for progress.
+    fn waits_for_room(&self, signals: Signals, phase: Phase) -> bool {
+        let conn = &*self.conn;
+        let is_asked = signals != Signals::default() || conn.wants_again(self.env);
+        let has_messages = || conn.outbox().is_some_and(|outbox| outbox.has_messages());
+        conn.has_output() && phase == Phase::Running && !is_asked && !has_messages()
     }
 
     /// What follows when the peer was heard.
