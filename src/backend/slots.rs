@@ -61,6 +61,11 @@ impl<T, L: Copy + Default> Slots<T, L> {
         Self { chunks: Vec::new(), free: Vec::new() }
     }
 
+    /// Whether all slots are free.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.free.len() == self.chunks.len() * CHUNK
+    }
+
     /// The key that the next insert will give.
     pub(crate) fn next_key(&mut self) -> Key {
         self.next_free().0
@@ -172,10 +177,13 @@ mod tests {
     #[test]
     fn what_is_left_is_for_the_next_in_the_slot() {
         let mut slots = Slots::<char, u8>::new();
+        assert!(slots.is_empty());
         assert_eq!(slots.left(), 0);
         let (a, b) = (slots.insert('a'), slots.insert('b'));
         assert_eq!(slots.remove_leaving(a, |_| 7), Some('a'));
+        assert!(!slots.is_empty());
         assert_eq!(slots.remove_leaving(b, |_| 8), Some('b'));
+        assert!(slots.is_empty());
         for (index, left) in [(b.index, 8), (a.index, 7), (2, 0)] {
             assert_eq!((slots.next_key().index, slots.left()), (index, left));
             slots.insert('c');

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex};
 /// Handlers may block for as long as they like: each has a thread to itself. A request and its
 /// reply cost two system calls. A connection costs a thread: about 20 KiB of memory, a stack that
 /// is reserved, and a place among the system's threads; so the limit of connections is 4,096 by
-/// default, and at most 8,192.
+/// default, and at most 8,192. Up to eight threads that have ended leave their buffers, of 64 KiB each at
+/// least, to those that come.
 ///
 /// A drain reaches a thread that blocks in its read by shutting the socket down for reading, which
 /// cannot be undone. So a connection that is quite idle when a drain begins, and whose handler

@@ -78,8 +78,6 @@ impl fmt::Debug for ThreadOptions {
 pub(crate) struct Threads {
     options: Arc<ThreadOptions>,
     running: Slots<JoinHandle<()>>,
-    /// How many run.
-    count: usize,
     /// The number of the next.
     number: usize,
     ended: (Sender<Key>, Receiver<Key>),
@@ -98,7 +96,7 @@ impl Threads {
     /// `first` is the number of the first thread.
     pub(crate) fn new(options: ThreadOptions, first: usize) -> Self {
         let (options, running) = (Arc::new(options), Slots::new());
-        Self { options, running, count: 0, number: first, ended: unbounded() }
+        Self { options, running, number: first, ended: unbounded() }
     }
 
     /// Starts a thread.
@@ -119,7 +117,6 @@ impl Threads {
             body();
         })?;
         self.running.insert(thread);
-        self.count += 1;
         self.number += 1;
         Ok(())
     }
@@ -135,7 +132,7 @@ impl Threads {
     /// themselves.
     pub(crate) fn join_all(&mut self, patience: Option<Duration>) {
         let until = patience.and_then(|patience| Instant::now().checked_add(patience));
-        while self.count > 0 {
+        while !self.running.is_empty() {
             let ended = match until {
                 Some(until) => self.ended.1.recv_deadline(until).ok(),
                 None => self.ended.1.recv().ok(),
@@ -147,7 +144,6 @@ impl Threads {
 
     fn join(&mut self, key: Key) {
         if let Some(thread) = self.running.remove(key) {
-            self.count -= 1;
             // The panics of handlers and of the start hook are caught long before.
             let _ = thread.join();
         }

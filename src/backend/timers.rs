@@ -141,6 +141,11 @@ impl Timers {
         Some((due.slot(), due.at()))
     }
 
+    /// The number of the latest moment of which a wake-up was taken; zero before the first.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed
+    }
+
     /// What a new session takes over from the last one in its slot.
     pub(crate) fn inherited(&self, mut left: TimerState) -> TimerState {
         left.forget_until(self.passed);

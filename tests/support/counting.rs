@@ -14,7 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// How often the threads of one server have asked the allocator for anything, and the most that they
 /// have asked for at once.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicUsize, AtomicUsize);
+pub(crate) struct Counter {
+    times: AtomicUsize,
+    largest: AtomicUsize,
+}
 
 impl Counter {
     /// One for a server. It stays for ever, since a thread's last words may come late; that it is
@@ -33,13 +36,13 @@ impl Counter {
 
     /// How often they have asked so far: for memory, for more, and to take it back.
     pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        self.times.load(Ordering::SeqCst)
     }
 
     /// The most bytes that they have asked for at once since this was asked last.
     #[allow(dead_code, reason = "not everybody asks")]
     pub(crate) fn take_largest(&self) -> usize {
-        self.1.swap(0, Ordering::SeqCst)
+        self.largest.swap(0, Ordering::SeqCst)
     }
 }
 
@@ -56,8 +59,8 @@ static ALLOCATOR: Counting = Counting;
 fn count(size: usize) {
     // A thread whose locals are gone is past its work for a server.
     if let Ok(Some(counter)) = MINE.try_with(Cell::get) {
-        counter.0.fetch_add(1, Ordering::SeqCst);
-        counter.1.fetch_max(size, Ordering::SeqCst);
+        counter.times.fetch_add(1, Ordering::SeqCst);
+        counter.largest.fetch_max(size, Ordering::SeqCst);
     }
 }
 

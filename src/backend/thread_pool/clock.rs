@@ -71,8 +71,8 @@ impl Clock {
         // What goes off from here on is seen by a later look.
         self.went_off.store(false, Ordering::SeqCst);
         let due = set.timers.pop_due(by);
-        if let Some((_, at)) = due {
-            self.taken.fetch_max(at.get(), Ordering::SeqCst);
+        if due.is_some() {
+            self.taken.store(set.timers.passed(), Ordering::SeqCst);
             // There may be more.
             self.went_off.store(true, Ordering::SeqCst);
         }

@@ -125,8 +125,8 @@ fn under(text: &mut String, conditions: &Conditions) {
     let _ = write!(
         text,
         "\n```sh\n{command}\n```\n\nMeasured on {date} at commit {commit}, {machine}; {rounds} \
-         rounds of {seconds} s, in which all take turns in another order each; {pinned}{network}. A closed \
-         loop that checks every byte.{lacking} {}.\n\nThe baseline `epoll` is a level-triggered loop \
+         rounds of {seconds} s, in which all take turns in another order each; \
+         {pinned}{network}. A closed loop that checks every byte.{lacking} {}.\n\nThe baseline `epoll` is a level-triggered loop \
          by hand. What is called `again` is the same program once more: what it is off 1.00, and \
          its interval, is the noise. Intervals hold the median in 95 of 100 cases.\n",
         versions.join(", "),
