@@ -21,8 +21,8 @@ pub(crate) fn rows(table: &mut Table) {
     table.row("A8/no-thread-at-start", &[P, PP, E, EP], Needs::Strace, no_thread_at_the_start);
     table.row("A12/port-in-use", ALL, Needs::Nothing, port_in_use);
     table.row("A12/no-permission", ALL, Needs::Nothing, no_permission);
-    table.row("A12/nothing-left", ALL, Needs::Nothing, nothing_is_left_of_a_failed_bind);
     // Nobody else may start a process meanwhile: it would hold a copy of the listener for a moment.
+    table.timed("A12/nothing-left", ALL, Needs::Nothing, nothing_is_left_of_a_failed_bind);
     table.timed("A13/restart-at-once", ALL, Needs::Nothing, restart_at_once);
     table.row("S2/stack-size", &[T, P], Needs::Nothing, deep_stacks_are_had_for_the_asking);
     for call in ["epoll_create1", "eventfd2"] {

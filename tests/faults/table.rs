@@ -111,7 +111,7 @@ impl Table {
         self.add(name, backends, needs, Machine::Shared, test);
     }
 
-    /// Adds a row that measures time.
+    /// Adds a row that measures time, or binds a port again: alone.
     pub(crate) fn timed(
         &mut self,
         name: &str,
