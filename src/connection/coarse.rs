@@ -85,10 +85,10 @@ impl Time<'_> {
 
     #[cold]
     fn look(self) -> Tick {
-        let tick = self.env.tick(self.now);
-        let begin = self.env.tick_start(self.now);
         // An instant before the server was made belongs to its first tick, but does not begin it.
-        let end = begin.checked_add(Tick::LENGTH).filter(|end| self.env.tick(*end) != tick);
+        let (tick, begin) = self.env.tick_and_start(self.now);
+        let end = begin.checked_add(Tick::LENGTH);
+        debug_assert!(end.is_none_or(|end| self.env.tick(end) != tick));
         self.clock.tick.set(end.map(|end| Span { tick, begin, end }));
         tick
     }

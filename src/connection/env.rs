@@ -87,7 +87,10 @@ impl Env {
 
     /// The tick that `now` falls into.
     pub(crate) fn tick(&self, now: Instant) -> Tick {
-        let since = now.saturating_duration_since(self.epoch);
+        Self::tick_of(now.saturating_duration_since(self.epoch))
+    }
+
+    fn tick_of(since: Duration) -> Tick {
         let fraction = since.subsec_millis() / Tick::LENGTH.as_millis() as u32;
         // Seconds wrap along with the ticks: 125 ticks a second.
         Tick((since.as_secs() as u32).wrapping_mul(125).wrapping_add(fraction))
@@ -115,11 +118,17 @@ impl Env {
     }
 
     /// When the tick of `now` began.
-    pub(super) fn tick_start(&self, now: Instant) -> Instant {
+    fn tick_start(&self, now: Instant) -> Instant {
+        self.tick_and_start(now).1
+    }
+
+    /// The tick that `now` falls into, and when it began.
+    pub(super) fn tick_and_start(&self, now: Instant) -> (Tick, Instant) {
         let now = now.max(self.epoch); // what was before belongs to the first tick
         let since = now.saturating_duration_since(self.epoch);
         let into = since.subsec_nanos() % Tick::LENGTH.as_nanos() as u32;
-        now.checked_sub(Duration::from_nanos(into.into())).unwrap_or(now)
+        let start = now.checked_sub(Duration::from_nanos(into.into())).unwrap_or(now);
+        (Self::tick_of(since), start)
     }
 }
 

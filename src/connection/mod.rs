@@ -74,12 +74,14 @@ enum State {
     Done,
 }
 
+/// What became of a callback: its result, or what it panicked with.
+type Caught<R> = Result<R, Box<dyn Any + Send>>;
+
 /// What surrounds a connection while a callback of it may run.
 pub(crate) struct Around<'a> {
     pub(crate) out: &'a mut Vec<u8>,
-    /// What callbacks are shown, where they may send of it without a copy; empty otherwise.
-    pub(crate) lendable: &'a [u8],
-    /// So much of its beginning is to go out. `out` is empty unless this is 0.
+    /// So much of the beginning of what a callback was shown is to go out from where it is. `out` is empty
+    /// unless this is 0.
     pub(crate) lent: usize,
     pub(crate) env: &'a Env,
     pub(crate) facts: &'a dyn Facts,
@@ -396,12 +398,11 @@ impl Connection {
     /// As [`data`](Self::data), of all that may be lent, for a connection that
     /// [is quiet](Self::is_quiet).
     #[inline(always)]
-    pub(crate) fn data_plainly(&mut self, around: &mut Around<'_>) {
-        let bytes = around.lendable;
+    pub(crate) fn data_plainly(&mut self, bytes: &[u8], around: &mut Around<'_>) {
         debug_assert!(self.is_quiet() && !bytes.is_empty());
         around.tally.add_received(bytes.len());
         self.flags.set_any_data(true);
-        let consumed = self.show_now(bytes, around);
+        let consumed = self.show_now(bytes, bytes, around);
         let rest = &bytes[consumed..];
         if !rest.is_empty() && (self.state == State::Open || self.is_taken()) {
             self.extras().input.append(rest);
@@ -611,18 +612,34 @@ impl Connection {
         if let Some(extras) = &mut self.extras {
             extras.want = 0;
         }
-        self.show_now(bytes, around)
+        self.show_now(bytes, &[], around)
     }
 
-    /// Calls `on_data`, and tells how much was consumed.
-    fn show_now(&mut self, bytes: &[u8], around: &mut Around<'_>) -> usize {
+    /// Calls `on_data`, and tells how much was consumed. It may send of what is `lendable` from where it is.
+    fn show_now(&mut self, bytes: &[u8], lendable: &[u8], around: &mut Around<'_>) -> usize {
         let mut input = Input::new(bytes);
-        let action =
-            self.call(around, Callback::OnData, |handler, cx| handler.on_data(&mut input, cx));
+        let action = self.call_lending(lendable, around, Callback::OnData, |handler, cx| {
+            handler.on_data(&mut input, cx)
+        });
         // The peer was not silent while the callback took its time: it was waiting.
         self.idle_since = around.time().tick();
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
+        if left > 0 || action != Some(Action::Continue) || self.extras.is_some() {
+            self.follow_shown(action, left, consumed, around);
+        }
+        consumed
+    }
+
+    /// What `on_data` leads to, unless it has taken all and there is nothing more to it.
+    #[inline(never)]
+    fn follow_shown(
+        &mut self,
+        action: Option<Action>,
+        left: usize,
+        consumed: usize,
+        around: &Around<'_>,
+    ) {
         match action {
             Some(Action::Continue) if left == 0 => (),
             Some(Action::Continue) => self.limit_input(left + 1, around.env),
@@ -634,7 +651,6 @@ impl Connection {
         if left > 0 || self.extras.is_some() {
             self.start_message_clock(left, consumed, around);
         }
-        consumed
     }
 
     /// The handler wants `n` bytes, and holds some of them already.
@@ -691,12 +707,28 @@ impl Connection {
     where
         F: FnOnce(&mut dyn Handler, &mut Context<'_>) -> Result<Action, BoxError>,
     {
+        self.call_lending(&[], around, which, callback)
+    }
+
+    /// As [`call`](Self::call); what is `lendable` may be sent from where it is.
+    #[inline(always)]
+    fn call_lending<F>(
+        &mut self,
+        lendable: &[u8],
+        around: &mut Around<'_>,
+        which: Callback,
+        callback: F,
+    ) -> Option<Action>
+    where
+        F: FnOnce(&mut dyn Handler, &mut Context<'_>) -> Result<Action, BoxError>,
+    {
         if self.state != State::Open || self.is_taken() {
             return None;
         }
         let mut handler = self.handler.take()?;
         let mut outbox = self.extras.as_mut().and_then(|e| e.outbox.take());
         let mut requests = Requests::default();
+        debug_assert_eq!(around.lent, 0, "what another was lent has gone out, or was copied");
         let already_sent = around.out.len();
         let limits = &around.env.limits;
         let mut cx = Context {
@@ -706,7 +738,7 @@ impl Connection {
             high_mark: limits.output_high,
             hard_mark: limits.output_hard,
             out: around.out,
-            lendable: around.lendable,
+            lendable,
             requests: &mut requests,
             outbox: &mut outbox,
             facts: around.facts,
@@ -724,8 +756,25 @@ impl Connection {
             around.lent = requests.lent;
         }
         match result {
+            Ok(Ok(action)) if requests.asked.is_none() && self.extras.is_none() => Some(action),
+            other => self.follow_call(other, which, &mut requests, already_sent, around),
+        }
+    }
+
+    /// What a callback leads to that has asked for something, or has failed. Not inlined, so that the others
+    /// take less of their thread's stack.
+    #[inline(never)]
+    fn follow_call(
+        &mut self,
+        result: Caught<Result<Action, BoxError>>,
+        which: Callback,
+        requests: &mut Requests,
+        already_sent: usize,
+        around: &mut Around<'_>,
+    ) -> Option<Action> {
+        match result {
             Ok(Ok(action)) => {
-                if let Some(asked) = requests.asked {
+                if let Some(asked) = requests.asked.take() {
                     self.carry_out(asked, around);
                 }
                 Some(action).filter(|_| !self.is_taken())

@@ -244,6 +244,7 @@ impl Driver {
     /// Sees to it that a read that begins `now` ends soon after the deadline. Ending too early does no
     /// harm, so a shorter time-out is left as it is until it has passed. One that is too long would stay:
     /// while the peer is heard, the deadline is not looked at again.
+    #[inline(never)]
     fn limit_read(&mut self, deadline: Option<Instant>, now: Instant) {
         let needed = deadline.map(|deadline| deadline.saturating_duration_since(now) + SLACK);
         let suffices = match (self.read_timeout, needed) {
@@ -256,7 +257,8 @@ impl Driver {
         }
     }
 
-    /// Waits for what is wanted, the bell or the deadline.
+    /// Waits for what is wanted, the bell or the deadline. Not inlined, as `pump` has it.
+    #[inline(never)]
     fn wait(&mut self, seen: Phase, wants: &Wants) -> Ready {
         self.handle.prepare_bell();
         if self.handle.bell().is_none() {
@@ -286,6 +288,7 @@ impl Driver {
 
     /// Looks at the socket without waiting: a session that goes on and on by itself must hear its
     /// peer all the same.
+    #[inline(never)]
     fn glance(&mut self, wants: &Wants, now: Instant) -> Ready {
         if !wants.read && !wants.write {
             return Ready::NONE;
@@ -324,6 +327,7 @@ impl Driver {
         wait_any(&[(self.session.stream().socket(), interest)], bell, wants.deadline)
     }
 
+    #[inline(never)]
     fn fail(&mut self, error: io::Error) -> Ready {
         self.session.conn.fail(CloseReason::Io(error));
         Ready::NONE

@@ -52,18 +52,18 @@ impl<T: Transport> Pump<'_, T> {
             return;
         }
         if n_plain > 0 && self.conn.is_open() {
-            self.around(|conn, around| conn.more_data(n_plain, around));
+            self.call(|conn, around| conn.more_data(n_plain, around));
         }
         let ended = self.conn.layer().is_some_and(|state| state.eof && !state.more);
         // Not before the handler would have it: it may have paused, or yielded.
         if ended && self.conn.is_open() && self.conn.wants_bytes() {
-            self.around(|conn, around| conn.eof(around));
+            self.call(|conn, around| conn.eof(around));
         }
     }
 
     /// One call of the layer's `read`, and how much plaintext it gave. `None` if it failed.
     pub(super) fn read_layer(&mut self) -> Option<(Progress, usize)> {
-        let limit = self.env.limits.input;
+        let limit = self.around.env.limits.input;
         let extras = self.conn.extras();
         let room = limit.saturating_sub(extras.input.len()).clamp(1, READ_BUDGET);
         let Some(state) = extras.layer.as_deref_mut() else {
@@ -85,7 +85,7 @@ impl<T: Transport> Pump<'_, T> {
 
     /// Ends a connection whose layer leaves more than the limit in the wire.
     pub(super) fn is_wire_full(&mut self) -> bool {
-        let limit = self.env.limits.input.max(READ_BUDGET);
+        let limit = self.around.env.limits.input.max(READ_BUDGET);
         let wanted = match self.conn.layer() {
             Some(state) if !state.more && state.wire.len() >= limit => state.wire.len() + 1,
             _ => return false,
@@ -124,9 +124,9 @@ impl<T: Transport> Pump<'_, T> {
         let extras = self.conn.extras();
         let Some(state) = extras.layer.as_deref_mut() else { return };
         if state.closed {
-            return self.out.clear();
+            return self.around.out.clear();
         }
-        state.plain.append(self.out);
+        state.plain.append(self.around.out);
         let LayerState { layer, plain, .. } = state;
         while !plain.is_empty() {
             match attempt(|| layer.write(plain, extras.output.room(0))) {

@@ -1,6 +1,10 @@
 //! Moves bytes between a connection and its socket: one `turn`.
 //!
 //! The socket is behind [`Transport`], so that a script can stand in for it.
+//!
+//! What a plain turn does is one function, and what it seldom does is not inlined into that. A thread has its
+//! stack for itself: with a thousand of them, each line of it that a turn touches is fetched from memory, and
+//! thirty lines more cost a fifth of the turn (docs/benchmarks.md).
 
 mod layers;
 mod output;
@@ -9,8 +13,7 @@ mod plain;
 use super::orders::Order;
 use super::scratch::Scratch;
 use crate::connection::{
-    Around, AtLimit, CoarseClock, Connection, Env, Phase, Ready, StallWatch, Tally, Tick, Time,
-    Turn, Wants,
+    Around, AtLimit, Connection, Env, Phase, Ready, StallWatch, Tally, Tick, Time, Turn, Wants,
 };
 use crate::handler::{Callback, CloseReason, Facts, Handler, Note, Signals};
 use crate::net::{IoClass, Stream, io_class};
@@ -71,25 +74,6 @@ impl Transport for Stream {
     }
 }
 
-/// What surrounds the connection of a turn. (A macro, because it borrows some of the pump's fields
-/// while others are in use.)
-macro_rules! surround {
-    ($pump:ident) => {
-        crate::connection::Around {
-            out: $pump.out,
-            lendable: &[],
-            lent: 0,
-            env: $pump.env,
-            facts: $pump.host,
-            tally: $pump.tally,
-            stalls: $pump.stalls.as_deref_mut(),
-            clock: $pump.clock,
-            now: $pump.now,
-        }
-    };
-}
-use surround;
-
 /// What the pump needs from the server besides.
 pub(crate) trait Host: Facts {
     fn env(&self) -> &Env;
@@ -133,19 +117,11 @@ const MOVE_OUTPUT: usize = 16 * 1024;
 /// One turn of one connection.
 pub(crate) struct Pump<'a, T> {
     pub(crate) conn: &'a mut Connection,
-    pub(crate) tally: &'a Tally,
+    /// Its output is the thread's own, which is empty between turns; what is lent is of `input`.
+    around: Around<'a>,
     pub(crate) io: &'a T,
     pub(crate) host: &'a dyn Host,
-    /// The host's, at hand.
-    env: &'a Env,
-    pub(crate) now: Instant,
     pub(crate) input: &'a mut [u8],
-    pub(crate) out: &'a mut Vec<u8>,
-    /// So much of the beginning of `input` goes out from where it is. `out` is empty unless this is 0.
-    lent: usize,
-    /// The thread's watch for stalls, where there may be none and somebody is told of them.
-    stalls: Option<&'a mut StallWatch>,
-    clock: &'a CoarseClock,
     /// How much the connection had sent before this turn.
     sent_before: u64,
     /// How much it had received.
@@ -188,54 +164,65 @@ impl<'a, T: Transport> Pump<'a, T> {
             sent_before: tally.sent(),
             received_before: tally.received(),
             requests_before: 0,
-            lent: 0,
             wake_is_set: false,
             full: false,
             was_busy: false,
             conn,
-            tally,
+            around: Around {
+                out: &mut scratch.output,
+                lent: 0,
+                env,
+                facts: host,
+                tally,
+                // Where there may be no stalls, and somebody is told of them.
+                stalls: Some(&mut scratch.stalls).filter(|_| watches),
+                clock: &scratch.clock,
+                now,
+            },
             io,
             host,
-            env,
-            now,
-            stalls: Some(&mut scratch.stalls).filter(|_| watches),
-            clock: &scratch.clock,
             input: &mut scratch.input,
-            out: &mut scratch.output,
         }
     }
 
     /// Does what there is to do. `received` is the outcome of a read into the thread's input buffer
     /// that the caller has made already.
+    #[inline(always)]
     pub(crate) fn turn(mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
-        if self.env.batches {
-            self.requests_before = self.tally.requests();
+        if self.around.env.batches {
+            self.requests_before = self.around.tally.requests();
         }
         let turn = self.run(ready, received);
-        self.clock.see(self.now);
-        self.tally.publish(self.conn.standing());
-        if self.env.batches || self.conn.has_throttle_change() {
+        self.around.clock.see(self.around.now);
+        self.around.tally.publish(self.conn.standing());
+        if self.around.env.batches || self.conn.has_throttle_change() {
             self.tell();
         }
         turn
     }
 
+    #[inline(always)]
     fn run(&mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
         if ready == Ready::READ && self.is_plain() {
             return self.run_plainly(received);
         }
+        self.run_wholly(ready, received)
+    }
+
+    #[inline(never)]
+    fn run_wholly(&mut self, ready: Ready, received: Option<io::Result<usize>>) -> Turn {
         if self.conn.is_done() {
             return self.over();
         }
         let signals = self.conn.outbox().map(|outbox| outbox.begin()).unwrap_or_default();
-        let phase = self.env.phase();
+        let phase = self.around.env.phase();
         if phase >= Phase::Killing {
             self.end_by_force(phase);
         }
         self.was_busy = self.conn.begin_turn(self.time().tick());
         self.make_no_room();
         // Who keeps the clocks late must find out first whether the peer would have been in time.
-        if ready.read || ready.write || self.conn.is_stall_overdue(self.now) {
+        if ready.read || ready.write || self.conn.is_stall_overdue(self.around.now) {
             self.begin();
             self.flush_held();
         } else {
@@ -243,8 +230,8 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.begin();
         }
         self.obey(signals);
-        if self.conn.wants_again(self.env) {
-            self.around(|conn, around| conn.go_on(around));
+        if self.conn.wants_again(self.around.env) {
+            self.call(|conn, around| conn.go_on(around));
         }
         match received {
             Some(result) => drop(self.take_read(result)),
@@ -260,12 +247,13 @@ impl<'a, T: Transport> Pump<'a, T> {
     /// having read a byte, and that must not pass for progress.
     fn waits_for_room(&self, signals: Signals, phase: Phase) -> bool {
         let conn = &*self.conn;
-        let is_asked = signals != Signals::default() || conn.wants_again(self.env);
+        let is_asked = signals != Signals::default() || conn.wants_again(self.around.env);
         let has_messages = || conn.outbox().is_some_and(|outbox| outbox.has_messages());
         conn.has_output() && phase == Phase::Running && !is_asked && !has_messages()
     }
 
     /// What follows when the peer was heard.
+    #[inline(never)]
     fn end(&mut self, order: Option<Order>, ready: Ready, phase: Phase) -> Turn {
         if let Some(order) = order {
             self.carry_out(order);
@@ -287,10 +275,11 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.wants_bytes() {
             self.read();
         }
-        if self.conn.idle_since().is_some() && self.tally.received() == self.received_before {
+        if self.conn.idle_since().is_some() && self.around.tally.received() == self.received_before
+        {
             self.conn.begin_close(CloseReason::Evicted);
         } else {
-            self.host.evict_another(self.now);
+            self.host.evict_another(self.around.now);
         }
     }
 
@@ -304,10 +293,11 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Whether the connection that is idle for longest makes room for new ones.
     fn notes_idle(&self) -> bool {
-        self.env.limits.at_limit == AtLimit::CloseOldestIdle
+        self.around.env.limits.at_limit == AtLimit::CloseOldestIdle
     }
 
     /// Notes whether this connection is idle.
+    #[inline(never)]
     fn make_room(&mut self) {
         if !self.notes_idle() {
             return;
@@ -323,11 +313,12 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     /// Tells what came of this turn.
+    #[inline(never)]
     fn tell(&mut self) {
-        if self.conn.was_released() || !self.env.observed {
+        if self.conn.was_released() || !self.around.env.observed {
             return; // all was told before `closed`, or nobody is told
         }
-        if self.env.batches {
+        if self.around.env.batches {
             self.tell_batch();
         }
         if let Some(on) = self.conn.take_throttle_change() {
@@ -336,24 +327,20 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     fn tell_batch(&mut self) {
-        let requests = self.tally.requests() - self.requests_before;
+        let requests = self.around.tally.requests() - self.requests_before;
         if requests > 0 {
             self.requests_before += requests;
-            let received = self.tally.received() - self.received_before;
-            self.host.batch(requests, received, self.tally.sent() - self.sent_before);
+            let received = self.around.tally.received() - self.received_before;
+            self.host.batch(requests, received, self.around.tally.sent() - self.sent_before);
         }
     }
 
     fn time(&self) -> Time<'a> {
-        Time { env: self.env, clock: self.clock, now: self.now }
+        Time { env: self.around.env, clock: self.around.clock, now: self.around.now }
     }
 
-    fn around<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
-        let mut around = surround!(self);
-        let result = call(self.conn, &mut around);
-        // A callback may have taken its time.
-        self.now = around.now;
-        result
+    fn call<R>(&mut self, call: impl FnOnce(&mut Connection, &mut Around<'_>) -> R) -> R {
+        call(self.conn, &mut self.around)
     }
 
     /// A connection without a handler gets one, as soon as its layer is ready.
@@ -371,9 +358,9 @@ impl<'a, T: Transport> Pump<'a, T> {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| host.make_handler()));
         match made {
             Ok(handler) => {
-                self.around(|conn, around| conn.open(handler, around));
+                self.call(|conn, around| conn.open(handler, around));
                 if self.conn.holds_input() && self.conn.is_open() && !self.conn.is_paused() {
-                    self.around(|conn, around| conn.more_data(0, around));
+                    self.call(|conn, around| conn.more_data(0, around));
                 }
             }
             Err(payload) => {
@@ -392,7 +379,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.conn.resume(self.time().tick());
         }
         if signals.wake && self.conn.is_open() {
-            self.around(|conn, around| conn.woken(around));
+            self.call(|conn, around| conn.woken(around));
         }
         if signals.close {
             self.conn.begin_close(CloseReason::Closed);
@@ -409,12 +396,12 @@ impl<'a, T: Transport> Pump<'a, T> {
             self.read();
         }
         let is_deaf = self.conn.is_paused() || self.conn.is_starved();
-        if self.conn.take_probe(self.now) && is_deaf {
+        if self.conn.take_probe(self.around.now) && is_deaf {
             if let Ok(Some(error)) | Err(error) = self.io.take_error() {
                 return self.receive_failed(error);
             }
         }
-        self.around(|conn, around| conn.expire(around));
+        self.call(|conn, around| conn.expire(around));
     }
 
     /// The server does not wait any longer.
@@ -434,7 +421,7 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Shows what had arrived, then tells the handler.
     fn drain(&mut self) {
-        let env = self.env;
+        let env = self.around.env;
         if self.conn.is_new() && !self.conn.is_fresh(self.time()) {
             return self.conn.begin_close(CloseReason::Shutdown);
         }
@@ -442,7 +429,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return;
         }
         // Who was not read for what all hold may be now.
-        self.conn.balance(env, self.now);
+        self.conn.balance(env, self.around.now);
         let mut budget = DRAIN_BUDGET;
         while self.conn.wants_bytes() && budget > 0 {
             match self.read_once() {
@@ -455,7 +442,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.may_tell_of_drain() {
             // What is written already does not make it busy.
             self.flush_all();
-            self.around(|conn, around| conn.shutdown(around));
+            self.call(|conn, around| conn.shutdown(around));
         }
     }
 
@@ -491,7 +478,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return match result {
                 Ok(n) if n > 0 => {
                     debug_assert!(vec.len() == before + n);
-                    self.around(|conn, around| conn.more_data(n, around));
+                    self.call(|conn, around| conn.more_data(n, around));
                     Got::Bytes(n)
                 }
                 other => self.take_read(other),
@@ -506,6 +493,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         self.conn.extras().input.len().clamp(MIN_ROOM, READ_BUDGET)
     }
 
+    #[inline(never)]
     fn take_read(&mut self, result: io::Result<usize>) -> Got {
         match result {
             Ok(0) => {
@@ -518,9 +506,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             }
             Ok(n) => {
                 let bytes = &self.input[..n];
-                let mut around = surround!(self);
-                self.conn.data(bytes, &mut around);
-                self.now = around.now;
+                self.conn.data(bytes, &mut self.around);
                 Got::Bytes(n)
             }
             Err(error) => match io_class(&error) {
@@ -535,10 +521,10 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     fn end_of_stream(&mut self) {
         if self.conn.is_new() {
-            self.around(|conn, around| conn.eof(around));
+            self.call(|conn, around| conn.eof(around));
             return self.conn.begin_close(CloseReason::PeerClosed);
         }
-        self.around(|conn, around| conn.eof(around));
+        self.call(|conn, around| conn.eof(around));
     }
 
     fn receive_failed(&mut self, error: io::Error) {
@@ -554,14 +540,14 @@ impl<'a, T: Transport> Pump<'a, T> {
         while self.conn.wants_bytes() && budget > 0 {
             match self.io.recv(self.input) {
                 Ok(0) => {
-                    self.around(|conn, around| conn.eof(around));
+                    self.call(|conn, around| conn.eof(around));
                     if self.conn.is_lingering() {
                         self.conn.done();
                     }
                     return;
                 }
                 Ok(n) => {
-                    self.conn.thrown_away(n, self.env, self.now);
+                    self.conn.thrown_away(n, self.around.env, self.around.now);
                     budget = budget.saturating_sub(n);
                     if n < self.input.len() {
                         return;
@@ -574,6 +560,7 @@ impl<'a, T: Transport> Pump<'a, T> {
     }
 
     /// The turn is over: either the connection is, or these are its wants.
+    #[inline(never)]
     fn finish(&mut self) -> Turn {
         self.hand_over();
         for _ in 0..MAX_ROUNDS {
@@ -595,7 +582,7 @@ impl<'a, T: Transport> Pump<'a, T> {
             return self.over();
         }
         self.balance();
-        let env = self.env;
+        let env = self.around.env;
         let mut wants = self.wants();
         wants.again |= self.conn.is_drained(env);
         // What held its drain up may have been undone by the last callback of this turn.
@@ -606,9 +593,10 @@ impl<'a, T: Transport> Pump<'a, T> {
         Turn::Wait(wants)
     }
 
+    #[inline(never)]
     fn wants(&mut self) -> Wants {
         if self.was_heard() && self.need_not_tell_deadline() {
-            return self.conn.wants_but_deadline(self.env);
+            return self.conn.wants_but_deadline(self.around.env);
         }
         self.conn.note_told();
         self.conn.wants(self.time())
@@ -616,22 +604,23 @@ impl<'a, T: Transport> Pump<'a, T> {
 
     /// Whether who was heard in this turn has a wake-up that comes early enough.
     fn need_not_tell_deadline(&self) -> bool {
-        let is_set = self.wake_is_set || self.env.timeouts.idle.get().is_none();
+        let is_set = self.wake_is_set || self.around.env.timeouts.idle.get().is_none();
         is_set && self.conn.has_told_of_silence()
     }
 
     fn was_heard(&self) -> bool {
-        self.tally.received() != self.received_before
+        self.around.tally.received() != self.received_before
     }
 
     /// Tells what the connection holds, and obeys if that is too much.
+    #[inline(never)]
     fn balance(&mut self) {
-        let env = self.env;
-        if self.conn.balance(env, self.now) {
+        let env = self.around.env;
+        if self.conn.balance(env, self.around.now) {
             self.host.starve();
             // What has fallen before that was noted woke nobody.
             env.held.await_fall();
-            self.conn.balance(env, self.now);
+            self.conn.balance(env, self.around.now);
         }
         if env.held.has_fallen() {
             self.host.relieve();
@@ -645,7 +634,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         }
         if let Some(outbox) = self.conn.outbox() {
             outbox.close();
-            outbox.drain_into(self.out, usize::MAX);
+            outbox.drain_into(self.around.out, usize::MAX);
         }
         self.flush();
         self.conn.fail(CloseReason::Taken);
@@ -658,7 +647,7 @@ impl<'a, T: Transport> Pump<'a, T> {
         if self.conn.wants_reset() {
             self.io.reset_on_close();
         }
-        self.out.clear();
+        self.around.out.clear();
         Turn::Closed
     }
 }

@@ -1,6 +1,6 @@
 //! The way out: from callbacks and senders to the socket, and the orderly end.
 
-use super::{Got, MOVE_OUTPUT, Pump, READ_BUDGET, SALVAGE, Transport, WRITE_BUDGET, surround};
+use super::{Got, MOVE_OUTPUT, Pump, READ_BUDGET, SALVAGE, Transport, WRITE_BUDGET};
 use crate::connection::Phase;
 use crate::handler::{Callback, CloseReason};
 use crate::net::{IoClass, io_class};
@@ -12,13 +12,13 @@ impl<T: Transport> Pump<'_, T> {
     pub(super) fn settle(&mut self) {
         loop {
             self.flush_all();
-            let env = self.env;
+            let env = self.around.env;
             if !self.conn.is_drained(env)
-                || self.tally.sent() - self.sent_before > WRITE_BUDGET as u64
+                || self.around.tally.sent() - self.sent_before > WRITE_BUDGET as u64
             {
                 break;
             }
-            self.around(|conn, around| conn.writable(around));
+            self.call(|conn, around| conn.writable(around));
         }
         self.conn.settled(self.time().tick());
         if self.conn.is_closing() {
@@ -42,13 +42,14 @@ impl<T: Transport> Pump<'_, T> {
             return false;
         }
         // What is closing takes no more messages, so there the end is in sight.
-        if self.conn.is_open() && self.tally.sent() - self.sent_before > WRITE_BUDGET as u64 {
+        if self.conn.is_open() && self.around.tally.sent() - self.sent_before > WRITE_BUDGET as u64
+        {
             return false;
         }
         let Some(outbox) = self.conn.outbox() else { return false };
-        let held = self.conn.output_held() + self.out.len();
-        outbox.refill(held, self.out, READ_BUDGET);
-        !self.out.is_empty()
+        let held = self.conn.output_held() + self.around.out.len();
+        outbox.refill(held, self.around.out, READ_BUDGET);
+        !self.around.out.is_empty()
     }
 
     pub(super) fn flush_held(&mut self) {
@@ -60,24 +61,24 @@ impl<T: Transport> Pump<'_, T> {
     /// Offers the output to the system, once.
     pub(super) fn flush(&mut self) {
         if self.conn.is_done() || self.conn.is_lingering() {
-            return self.out.clear();
+            return self.around.out.clear();
         }
         // A layer may pack what the handler sent, which counts what it sent by the same marks.
-        let sent = self.conn.output_held() + self.out.len();
+        let sent = self.conn.output_held() + self.around.out.len();
         self.wrap_layer();
         if self.conn.is_taken() {
-            self.conn.extras().output.append(self.out);
-            return self.out.clear();
+            self.conn.extras().output.append(self.around.out);
+            return self.around.out.clear();
         }
-        let on_the_way = self.conn.output_held() + self.out.len();
+        let on_the_way = self.conn.output_held() + self.around.out.len();
         if on_the_way == 0 {
             return;
         }
-        self.conn.filling(on_the_way.max(sent), self.env);
+        self.conn.filling(on_the_way.max(sent), self.around.env);
         if self.full {
-            self.conn.extras().output.append(self.out);
-            self.out.clear();
-            return self.conn.measured(self.env, self.now);
+            self.conn.extras().output.append(self.around.out);
+            self.around.out.clear();
+            return self.conn.measured(self.around.env, self.around.now);
         }
         let result = if self.conn.has_output() { self.send_held() } else { self.send_fresh() };
         self.sent(result);
@@ -87,24 +88,23 @@ impl<T: Transport> Pump<'_, T> {
     pub(super) fn sent(&mut self, result: io::Result<usize>) {
         match result {
             Ok(n) => {
-                let around = surround!(self);
-                self.conn.progressed(n, &around);
+                self.conn.progressed(n, &self.around);
                 self.full = self.conn.has_output();
             }
             Err(error) => self.send_failed(error),
         }
-        self.conn.measured(self.env, self.now);
+        self.conn.measured(self.around.env, self.around.now);
     }
 
     /// Older output is waiting: the new goes behind it.
     pub(super) fn send_held(&mut self) -> io::Result<usize> {
         let output = &mut self.conn.extras().output;
-        output.append(self.out);
-        self.out.clear();
+        output.append(self.around.out);
+        self.around.out.clear();
         let n = would_block_is_zero(self.io.send(output.unread()))?;
         // The thread may have been stopped since it looked at the clock, and the peer had nothing to
         // answer until now.
-        self.now = self.now.max(self.host.clock());
+        self.around.now = self.around.now.max(self.host.clock());
         if self.was_busy {
             self.conn.begin_turn(self.time().tick());
         }
@@ -114,43 +114,43 @@ impl<T: Transport> Pump<'_, T> {
 
     /// Nothing is waiting: the thread's own buffer goes out, and only what is left is kept.
     pub(super) fn send_fresh(&mut self) -> io::Result<usize> {
-        if self.out.is_empty() {
+        if self.around.out.is_empty() {
             return Ok(0);
         }
-        let result = self.io.send(self.out);
+        let result = self.io.send(self.around.out);
         self.keep_rest(result)
     }
 
     /// The thread's own buffer was offered: keeps what is left of it.
     pub(super) fn keep_rest(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         let n = would_block_is_zero(result)?;
-        let left = self.out.len() - n;
+        let left = self.around.out.len() - n;
         if left >= MOVE_OUTPUT {
-            let out = std::mem::take(self.out);
+            let out = std::mem::take(self.around.out);
             self.conn.extras().output = crate::buffer::Buffer::from_vec(out, n);
         } else if left > 0 {
-            let rest = &self.out[n..];
+            let rest = &self.around.out[n..];
             self.conn.extras().output.append(rest);
         }
-        self.out.clear();
+        self.around.out.clear();
         Ok(n)
     }
 
     /// The peer takes nothing any more. What it sent before it left is still shown.
     pub(super) fn send_failed(&mut self, error: io::Error) {
-        self.out.clear();
+        self.around.out.clear();
         let reason = match io_class(&error) {
             IoClass::PeerGone => CloseReason::Reset(error),
             _ => CloseReason::Io(error),
         };
         self.conn.extras().output.free();
-        let before = self.tally.received();
+        let before = self.around.tally.received();
         while self.conn.is_open()
             && self.conn.wants_bytes()
-            && (self.tally.received() - before) < SALVAGE as u64
+            && (self.around.tally.received() - before) < SALVAGE as u64
         {
             let got = self.read_once();
-            self.out.clear();
+            self.around.out.clear();
             if !matches!(got, Got::Bytes(_)) {
                 break;
             }
@@ -161,8 +161,9 @@ impl<T: Transport> Pump<'_, T> {
     /// The output of a closing connection is written: say goodbye.
     pub(super) fn close_if_written(&mut self) {
         // A layer's last words alone are nothing to linger for.
-        let idle =
-            self.is_idle_in_drain() || self.conn.is_evicted() || self.conn.is_mute(self.tally);
+        let idle = self.is_idle_in_drain()
+            || self.conn.is_evicted()
+            || self.conn.is_mute(self.around.tally);
         if !self.conn.is_closing() || self.conn.output_held() > 0 || !self.farewell() {
             return;
         }
@@ -178,7 +179,7 @@ impl<T: Transport> Pump<'_, T> {
         }
         match self.io.shutdown_write() {
             Ok(()) => {
-                self.conn.linger(self.env, self.now);
+                self.conn.linger(self.around.env, self.around.now);
                 self.throw_away();
             }
             // The peer has gone.
@@ -199,21 +200,21 @@ impl<T: Transport> Pump<'_, T> {
     pub(super) fn is_idle_in_drain(&self) -> bool {
         // One that never came as far as to a handler has said nothing worth lingering for either.
         let said_nothing = !self.conn.was_opened()
-            || (self.conn.was_told() && self.tally.sent() == self.sent_before);
-        self.env.phase() == Phase::Draining && said_nothing
+            || (self.conn.was_told() && self.around.tally.sent() == self.sent_before);
+        self.around.env.phase() == Phase::Draining && said_nothing
     }
 
     pub(super) fn release(&mut self) {
-        if self.env.batches {
+        if self.around.env.batches {
             self.tell_batch();
         }
         let host = self.host;
         let reason = self.conn.take_reason();
         host.ended(self.conn, &reason);
         self.conn.release_handler(&reason, &|note| host.note(note));
-        if self.stalls.is_some() {
+        if self.around.stalls.is_some() {
             // The clock is not read after `on_close` otherwise: there is nothing left to count.
-            self.around(|_, around| around.note_time(Callback::OnClose));
+            self.call(|_, around| around.note_time(Callback::OnClose));
         }
         host.closed(self.conn, &reason);
     }
