@@ -1,5 +1,6 @@
 //! The connections that are there: how many, which, and how to reach each.
 
+use super::chunked::Chunked;
 use super::crowd::{Addresses, IdleSince, Uncounted};
 use super::orders::{Order, Orders, Pending};
 use super::routes::{Reach, Route, Wakers};
@@ -36,7 +37,7 @@ impl Default for Live {
 
 #[derive(Default)]
 struct Table {
-    entries: Vec<Option<Entry>>,
+    entries: Chunked<Option<Entry>>,
     free: Vec<u32>,
     /// Invariant: the number of entries that are taken, plus the places reserved.
     count: usize,
@@ -122,13 +123,12 @@ impl Live {
         let local = table.number_of(local);
         let entry = Some(Entry { since, ended: false, local, route: Route::Nobody });
         let key = match table.free.pop() {
-            Some(key) => key,
-            None => {
-                table.entries.push(None);
-                u32::try_from(table.entries.len() - 1).expect("fewer than 2^32 descriptors")
+            Some(key) => {
+                table.entries[key] = entry;
+                key
             }
+            None => u32::try_from(table.entries.push(entry)).expect("fewer than 2^32 descriptors"),
         };
-        table.entries[key as usize] = entry;
         if peer.as_tcp().is_none() {
             table.others.insert(key, peer.clone());
         }
@@ -224,7 +224,7 @@ impl Live {
     pub(crate) fn set_reach(&self, key: LiveKey, reach: Reach) {
         let mut table = self.lock();
         let Table { entries, wakers, .. } = &mut *table;
-        let Some(entry) = &mut entries[key.0 as usize] else { return };
+        let Some(entry) = &mut entries[key.0] else { return };
         // The new one first: it may be the old one, which is not forgotten then.
         let route = wakers.keep(reach);
         let before = wakers.forget(std::mem::replace(&mut entry.route, route));
@@ -239,7 +239,7 @@ impl Live {
     /// How long a connection has been there.
     pub(crate) fn age(&self, key: LiveKey) -> Duration {
         let table = self.lock();
-        table.entries[key.0 as usize].as_ref().map_or(Duration::ZERO, |entry| self.age_of(entry))
+        table.entries[key.0].as_ref().map_or(Duration::ZERO, |entry| self.age_of(entry))
     }
 
     fn age_of(&self, entry: &Entry) -> Duration {
@@ -250,7 +250,7 @@ impl Live {
     pub(crate) fn count_closed(&self, key: LiveKey, kind: CloseKind, finished: bool) {
         let mut table = self.lock();
         let tally = self.tally(key);
-        if let Some(entry) = &mut table.entries[key.0 as usize] {
+        if let Some(entry) = &mut table.entries[key.0] {
             entry.ended = true;
         }
         let counters = &mut table.counters;
@@ -284,7 +284,7 @@ impl Live {
             table.addresses.remove(&peer.into());
         }
         table.others.remove(&key.0);
-        let entry = table.entries[key.0 as usize].take();
+        let entry = table.entries[key.0].take();
         let before = entry.map(|entry| table.wakers.forget(entry.route));
         table.free.push(key.0);
         let told = (std::mem::take(&mut table.wanted), table.count == 0);
@@ -301,7 +301,7 @@ impl Live {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let table = self.lock();
         let mut counters = table.counters.clone();
-        for (place, entry) in (0..).zip(&table.entries) {
+        for (place, entry) in (0..).zip(table.entries.iter()) {
             if entry.as_ref().is_some_and(|entry| !entry.ended) {
                 let tally = self.tallies.get(place);
                 counters.add(tally.received(), tally.sent(), tally.requests());
@@ -313,7 +313,7 @@ impl Live {
     pub(crate) fn list(&self, env: &Env) -> Vec<ConnectionInfo> {
         let table = self.lock();
         let now = Instant::now();
-        let all = (0..).zip(&table.entries);
+        let all = (0..).zip(table.entries.iter());
         let taken = all.filter_map(|(place, entry)| Some((place, entry.as_ref()?)));
         let info = |(place, entry): (u32, &Entry)| {
             let tally = self.tallies.get(place);
@@ -366,7 +366,7 @@ impl Table {
     }
 
     fn reach(&self, place: u32) -> Reach {
-        let entry = self.entries[place as usize].as_ref();
+        let entry = self.entries[place].as_ref();
         entry.map_or(Reach::Nobody, |entry| self.wakers.find(&entry.route))
     }
 

@@ -1,6 +1,7 @@
 //! A connection with its socket: all that a backend ever holds.
 
 mod blocking;
+mod chunked;
 mod core;
 mod crowd;
 mod live;
