@@ -101,7 +101,7 @@ impl Backend for ThreadPerConnection {
 #[derive(Default)]
 struct Spare(Mutex<Vec<Scratch>>);
 
-/// So many are kept.
+/// So many are kept, of at most 128 KiB each: 1 MiB for a server without a connection.
 const SPARE: usize = 8;
 
 impl Spare {
@@ -110,7 +110,7 @@ impl Spare {
     }
 
     fn give(&self, mut scratch: Scratch) {
-        scratch.trim();
+        scratch.trim_for_rest();
         match self.0.lock() {
             Ok(mut spare) if spare.len() < SPARE => spare.push(scratch),
             _ => (),

@@ -44,7 +44,16 @@ impl Scratch {
 
     /// Gives back what one large reply has made the output buffer grow to.
     pub(crate) fn trim(&mut self) {
-        if self.output.capacity() > 4 * BUFFER {
+        self.keep_output(4 * BUFFER);
+    }
+
+    /// As [`trim`](Self::trim), for buffers that no thread has: they may never be needed again.
+    pub(crate) fn trim_for_rest(&mut self) {
+        self.keep_output(BUFFER);
+    }
+
+    fn keep_output(&mut self, most: usize) {
+        if self.output.capacity() > most {
             self.output = Vec::new();
         }
     }

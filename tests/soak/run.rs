@@ -21,6 +21,8 @@ const WARM_UP: usize = 4;
 const FEW: usize = 4;
 /// The most that a thread of a server keeps of its output buffer, in KiB.
 const THREADS_BUFFER: usize = 256;
+/// The most that all the buffers take that threads of a connection each have left, in KiB.
+const LEFT_BUFFERS: usize = 8 * (64 + 64);
 /// How many clients there are at the same time.
 const CLIENTS: u64 = 8;
 /// For what should take no time at all. (A connection lingers for at most 5 s.)
@@ -106,11 +108,12 @@ impl Drop for TellsOfPanic {
 }
 
 /// After the warm-up, what the server holds stays within a twentieth, but for the buffers of its threads:
-/// each keeps as much as its last replies have taken, up to a limit. What it has asked for is looked at
+/// each keeps as much as its last replies have taken, up to a limit, or leaves a part of it to the
+/// threads of connections to come. What it has asked for is looked at
 /// each time; what the system has given it goes up and down with what was freed where, so there it is
 /// the average. A short run is over before the allocator has all that it will ever have.
 fn check_memory(gauges: &[Gauge]) {
-    let buffers = gauges[0].threads * THREADS_BUFFER;
+    let buffers = (gauges[0].threads * THREADS_BUFFER).max(LEFT_BUFFERS);
     let slack = if length() < LONG { 2 * 1024 } else { 0 };
     let heap: Vec<usize> = gauges[WARM_UP..].iter().map(|gauge| gauge.heap).collect();
     let most = heap[0] + heap[0] / 20 + buffers;
