@@ -374,7 +374,7 @@ impl Acceptor {
             if has_closed {
                 core.take_step(DrainStep::ListenersClosed);
             }
-            if give_up || (core.live.count() == 0 && has_closed) {
+            if give_up || (core.live.is_empty() && has_closed) {
                 return Ok(Found::Finished);
             }
             let deadline = [next, pause].into_iter().flatten().min();

@@ -41,6 +41,8 @@ struct Table {
     free: Vec<u32>,
     /// Invariant: the number of entries that are taken, plus the places reserved.
     count: usize,
+    /// How many of them are places reserved: as a rule nobody comes.
+    reserved: usize,
     last_id: u64,
     /// Somebody waits for a place.
     wanted: bool,
@@ -97,6 +99,7 @@ impl Live {
         table.wanted = table.count - table.uncounted.len() >= max || table.count >= PLACES;
         if !table.wanted {
             table.count += 1;
+            table.reserved += 1;
             table.idle.settle();
         }
         !table.wanted
@@ -104,17 +107,22 @@ impl Live {
 
     /// Takes a place above the limit, for a connection that is closed again at once.
     pub(crate) fn reserve_extra(&self) {
-        self.lock().count += 1;
+        let mut table = self.lock();
+        table.count += 1;
+        table.reserved += 1;
     }
 
     /// Gives back a place that was not used.
     pub(crate) fn unreserve(&self) {
-        self.lock().count -= 1;
+        let mut table = self.lock();
+        table.count -= 1;
+        table.reserved -= 1;
     }
 
     /// Fills a place that was reserved, with a connection that `local` has accepted.
     pub(crate) fn insert(&self, peer: &Addr, local: &Addr, now: Instant, env: &Env) -> LiveKey {
         let mut table = self.lock();
+        table.reserved -= 1;
         table.last_id += 1;
         table.counters.accepted += 1;
         table.counters.open += 1;
@@ -293,8 +301,15 @@ impl Live {
         told
     }
 
+    /// Whether nobody is there, and nobody may be about to come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().count == 0
+    }
+
+    /// How many connections there are: who only looks whether one has come is none.
     pub(crate) fn count(&self) -> usize {
-        self.lock().count
+        let table = self.lock();
+        table.count - table.reserved
     }
 
     /// The counters, with what the connections that are open have counted so far.
@@ -307,7 +322,7 @@ impl Live {
                 counters.add(tally.received(), tally.sent(), tally.requests());
             }
         }
-        counters.snapshot(table.count)
+        counters.snapshot(table.count - table.reserved)
     }
 
     pub(crate) fn list(&self, env: &Env) -> Vec<ConnectionInfo> {
@@ -384,6 +399,7 @@ impl std::fmt::Debug for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::{Limits, Timeouts};
 
     #[test]
     fn ages_are_kept_to_the_millisecond_for_decades() {
@@ -392,6 +408,22 @@ mod tests {
             assert_eq!(Millis::new(age).get(), age);
         }
         assert_eq!(Millis::new(Duration::MAX).get(), Duration::from_millis((1 << 40) - 1));
+    }
+
+    #[test]
+    fn a_place_reserved_is_no_connection_yet() {
+        let live = Live::default();
+        let env = Env::new(Limits::default(), Timeouts::default(), live.epoch);
+        assert!(live.reserve(1) && !live.reserve(1), "the only place is taken");
+        assert_eq!((live.is_empty(), live.count(), live.snapshot().live()), (false, 0, 0));
+        live.unreserve();
+        assert!(live.is_empty());
+        assert!(live.reserve(1));
+        let peer = Addr::from(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let key = live.insert(&peer, &peer, live.epoch, &env);
+        assert_eq!((live.is_empty(), live.count(), live.snapshot().live()), (false, 1, 1));
+        live.release(key);
+        assert_eq!((live.is_empty(), live.count()), (true, 0));
     }
 
     #[cfg(target_pointer_width = "64")]
