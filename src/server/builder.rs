@@ -392,7 +392,7 @@ impl Core {
             self.stop();
             let patience = Instant::now() + Duration::from_secs(1);
             let mut version = self.shutdown.version();
-            while self.live.count() > 0 && Instant::now() < patience {
+            while !self.live.is_empty() && Instant::now() < patience {
                 self.shutdown.wait(version, Some(patience));
                 version = self.shutdown.version();
             }

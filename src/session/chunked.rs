@@ -22,10 +22,13 @@ impl<T> Chunked<T> {
         if self.0.last().is_none_or(|last| last.len() == CHUNK) {
             self.0.push(Vec::with_capacity(CHUNK));
         }
-        let full = (self.0.len() - 1) * CHUNK;
-        let last = self.0.last_mut().expect("there is one with room");
-        last.push(value);
-        full + last.len() - 1
+        let before = self.len();
+        self.0.last_mut().expect("there is one with room").push(value);
+        before
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * CHUNK + last.len())
     }
 
     pub(super) fn iter(&self) -> Flatten<slice::Iter<'_, Vec<T>>> {
@@ -54,11 +57,12 @@ mod tests {
     #[test]
     fn what_is_in_it_stays_where_it_is() {
         let mut all = Chunked::default();
-        assert_eq!(all.push(0), 0);
+        assert_eq!((all.len(), all.push(0), all.len()), (0, 0, 1));
         let first = std::ptr::from_ref(&all[0]);
         for n in 1..3 * CHUNK {
             assert_eq!(all.push(n), n);
         }
+        assert_eq!(all.len(), 3 * CHUNK);
         assert!(std::ptr::eq(first, &raw const all[0]));
         all[CHUNK as u32] += 1;
         let expected = (0..3 * CHUNK).map(|n| n + usize::from(n == CHUNK));

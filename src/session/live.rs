@@ -41,8 +41,6 @@ struct Table {
     free: Vec<u32>,
     /// Invariant: the number of entries that are taken, plus the places reserved.
     count: usize,
-    /// How many of them are places reserved: as a rule nobody comes.
-    reserved: usize,
     last_id: u64,
     /// Somebody waits for a place.
     wanted: bool,
@@ -99,7 +97,6 @@ impl Live {
         table.wanted = table.count - table.uncounted.len() >= max || table.count >= PLACES;
         if !table.wanted {
             table.count += 1;
-            table.reserved += 1;
             table.idle.settle();
         }
         !table.wanted
@@ -107,22 +104,17 @@ impl Live {
 
     /// Takes a place above the limit, for a connection that is closed again at once.
     pub(crate) fn reserve_extra(&self) {
-        let mut table = self.lock();
-        table.count += 1;
-        table.reserved += 1;
+        self.lock().count += 1;
     }
 
     /// Gives back a place that was not used.
     pub(crate) fn unreserve(&self) {
-        let mut table = self.lock();
-        table.count -= 1;
-        table.reserved -= 1;
+        self.lock().count -= 1;
     }
 
     /// Fills a place that was reserved, with a connection that `local` has accepted.
     pub(crate) fn insert(&self, peer: &Addr, local: &Addr, now: Instant, env: &Env) -> LiveKey {
         let mut table = self.lock();
-        table.reserved -= 1;
         table.last_id += 1;
         table.counters.accepted += 1;
         table.counters.open += 1;
@@ -308,8 +300,7 @@ impl Live {
 
     /// How many connections there are: who only looks whether one has come is none.
     pub(crate) fn count(&self) -> usize {
-        let table = self.lock();
-        table.count - table.reserved
+        self.lock().taken()
     }
 
     /// The counters, with what the connections that are open have counted so far.
@@ -322,7 +313,7 @@ impl Live {
                 counters.add(tally.received(), tally.sent(), tally.requests());
             }
         }
-        counters.snapshot(table.count - table.reserved)
+        counters.snapshot(table.taken())
     }
 
     pub(crate) fn list(&self, env: &Env) -> Vec<ConnectionInfo> {
@@ -378,6 +369,11 @@ impl Table {
             self.locals.len() - 1
         });
         u16::try_from(number).expect("fewer than 65,536 listeners")
+    }
+
+    /// How many entries are taken: `count` without the places that are only reserved.
+    fn taken(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     fn reach(&self, place: u32) -> Reach {

@@ -109,9 +109,9 @@ impl Drop for TellsOfPanic {
 
 /// After the warm-up, what the server holds stays within a twentieth, but for the buffers of its threads:
 /// each keeps as much as its last replies have taken, up to a limit, or leaves a part of it to the
-/// threads of connections to come. What it has asked for is looked at
-/// each time; what the system has given it goes up and down with what was freed where, so there it is
-/// the average. A short run is over before the allocator has all that it will ever have.
+/// threads of connections to come. What it has asked for is looked at each time; what the system has
+/// given it goes up and down with what was freed where, so there it is the average. A short run is over
+/// before the allocator has all that it will ever have.
 fn check_memory(gauges: &[Gauge]) {
     let buffers = (gauges[0].threads * THREADS_BUFFER).max(LEFT_BUFFERS);
     let slack = if length() < LONG { 2 * 1024 } else { 0 };
